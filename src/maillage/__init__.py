@@ -1,0 +1,1 @@
+"""maillage: several AI campuses as one network."""
