@@ -45,6 +45,10 @@ class Conflict(UserError):
     http_status = 409
 
 
+class OutOfRange(Invalid):
+    """A quantity outside the range its formula or series holds for."""
+
+
 class TooLarge(Invalid):
     http_status = 413
 
