@@ -37,28 +37,23 @@ class WallClock:
     ) -> None:
         self._wall_ms = wall_ms
         self._mono_s = mono_s
-        mono_ms = int(mono_s() * 1000)
-        self._read_mono_ms = mono_ms
-        self._offset_ms = wall_ms() - mono_ms
-        self._told_ms = 0  # latest answer
-        self._behind_ms = 0  # how far the wall has been set back and not caught up
+        self._read_mono_ms = int(mono_s() * 1000)
+        self._wall_offset_ms = wall_ms() - self._read_mono_ms  # as last read
+        self._offset_ms = self._wall_offset_ms  # as in force
+        self._told_ms = 0
         self._jump_ms = 0
 
     def now_ms(self) -> int:
         mono_ms = int(self._mono_s() * 1000)
-        wanted_ms = self._wall_ms() - mono_ms
-        gone_ms = mono_ms - self._read_mono_ms
+        wall_offset_ms = self._wall_ms() - mono_ms
+        if abs(wall_offset_ms - self._wall_offset_ms) >= JUMP_MS:
+            self._jump_ms += wall_offset_ms - self._wall_offset_ms
+        half_pace_ms = self._offset_ms - (mono_ms - self._read_mono_ms) // 2
+        self._offset_ms = max(wall_offset_ms, half_pace_ms)
+        self._wall_offset_ms = wall_offset_ms
         self._read_mono_ms = mono_ms
-        self._note_jump(wanted_ms)
-        self._offset_ms = max(wanted_ms, self._offset_ms - gone_ms // 2)
         self._told_ms = max(self._told_ms, mono_ms + self._offset_ms)
         return self._told_ms
-
-    def _note_jump(self, wanted_ms: int) -> None:
-        change_ms = wanted_ms - (self._offset_ms - self._behind_ms)
-        if abs(change_ms) >= JUMP_MS:
-            self._jump_ms += change_ms
-        self._behind_ms = 0
 
     def mono_s(self) -> float:
         return self._mono_s()

@@ -151,10 +151,4 @@ usage = Table(
     Index("usage_of_endpoint", "endpoint", "at_ms"),
 )
 
-snapshots = Table(
-    "snapshots",
-    metadata,
-    Column("offset", _LONG, primary_key=True, autoincrement=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-)
+room = Table("room", metadata, Column("body", LargeBinary, nullable=False))  # written and taken back, to try

@@ -1,0 +1,1 @@
+"""The schema's versions, run by themselves when a store is opened."""

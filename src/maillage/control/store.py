@@ -1,0 +1,186 @@
+"""The store: one SQL database under the log and its projections, SQLite or PostgreSQL.
+
+The loop thread is the only writer of these tables (`commit`); everybody may read (`reader`).
+Durable means: on disk (SQLite with `synchronous=FULL`), so a commit that returned survives a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from maillage.control import tables
+from maillage.control.log import Entry
+from maillage.errors import Unreachable
+
+_BUSY_S = 15.0  # people and tokens are written by other threads: wait for their lock
+_PAGE = 5_000  # entries read at once while the log is folded
+_ROOM_BYTES = 64 * 1024
+
+
+class CannotWrite(Unreachable):
+    """The store did not take a transaction: nothing of it is kept."""
+
+
+def _sqlite_engine(path: Path) -> sa.Engine:
+    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_S})
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say, not where the driver guesses
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # A write transaction takes the lock first: one that read before could not wait for it.
+        reads = connection.get_execution_options().get("reads", False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Store:
+    """`engine` begins write transactions, `reader` (the same database) ones that only read."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.reader = engine.execution_options(reads=True)
+        self._writer: sa.Connection | None = None
+
+    @classmethod
+    def open(cls, target: Path | str) -> Store:
+        """Open (and create) a SQLite file, or a database by its URL, and bring its schema up to date."""
+        if isinstance(target, str) and "://" in target:
+            store = cls(sa.create_engine(target, pool_pre_ping=True))
+        else:
+            path = Path(target)
+            path.touch(mode=0o600, exist_ok=True)
+            store = cls(_sqlite_engine(path))
+        store.migrate()
+        return store
+
+    def migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", "maillage.control:migrations")
+        with self.engine.connect() as connection, connection.begin():
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self.release_writer()
+        self.engine.dispose()
+
+    # --- writing: the loop thread only -----------------------------------------------------------
+
+    def commit(
+        self, entries: Sequence[Entry], writes: Iterable[tuple[sa.Executable, list[dict[str, Any]]]]
+    ) -> None:
+        """All or nothing, durably: log entries, then each statement with its rows.
+
+        Raises CannotWrite (nothing was kept, or, with a server lost at the very end, it is not known:
+        fold the log to see).
+        """
+        try:
+            connection = self._writer_connection()
+            with connection.begin():
+                if entries:
+                    connection.execute(_INSERT_LOG, [_log_row(entry) for entry in entries])
+                for statement, rows in writes:
+                    connection.execute(statement, rows)
+        except sa.exc.DBAPIError as error:
+            self.release_writer()
+            if isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError):
+                raise  # a fault of ours, not the world's
+            raise CannotWrite(
+                f"the network cannot write its log ({error.orig}); nothing of this request was kept. "
+                "Make room on the disk of the data folder (or mend the database) and send it again"
+            ) from error
+
+    def check_room(self) -> None:
+        """Write and take back a little. Raises CannotWrite while there is no room."""
+        room = b"\0" * _ROOM_BYTES
+        self.commit([], [(tables.room.insert(), [{"body": room}]), (tables.room.delete(), [{}])])
+
+    def _writer_connection(self) -> sa.Connection:
+        if self._writer is None:
+            self._writer = self.engine.connect()
+        return self._writer
+
+    def release_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.invalidate()
+            self._writer.close()
+            self._writer = None
+
+    # --- the log ---------------------------------------------------------------------------------
+
+    def last_offset(self) -> int:
+        with self.reader.connect() as connection:
+            return connection.execute(sa.select(sa.func.max(tables.log.c.offset))).scalar() or 0
+
+    def entries(self, after: int = 0, limit: int | None = None) -> Iterator[Entry]:
+        """Entries with offset > `after`, in order; read page by page."""
+        left = limit
+        while left is None or left > 0:
+            page = self._page(after, _PAGE if left is None else min(_PAGE, left))
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].offset
+            left = None if left is None else left - len(page)
+
+    def _page(self, after: int, size: int) -> list[Entry]:
+        query = (
+            sa.select(tables.log).where(tables.log.c.offset > after).order_by(tables.log.c.offset).limit(size)
+        )
+        with self.reader.connect() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def entries_at(self, offsets: Sequence[int]) -> list[Entry]:
+        query = sa.select(tables.log).where(tables.log.c.offset.in_(offsets)).order_by(tables.log.c.offset)
+        with self.reader.connect() as connection:
+            return [_entry(row) for row in connection.execute(query)]
+
+    def entries_of_job(self, job_id: str, limit: int) -> list[Entry]:
+        query = sa.select(tables.log).where(tables.log.c.job_id == job_id).order_by(tables.log.c.offset)
+        with self.reader.connect() as connection:
+            return [_entry(row) for row in connection.execute(query.limit(limit))]
+
+    # --- what the loop asks while it folds --------------------------------------------------------
+
+    def claims(self, project: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """key -> (job id, spec digest) of the idempotency keys that are taken in a project."""
+        taken: dict[str, tuple[str, str]] = {}
+        table = tables.idempotency
+        with self.reader.connect() as connection:
+            for start in range(0, len(keys), 500):
+                part = keys[start : start + 500]
+                query = sa.select(table.c.key, table.c.job_id, table.c.spec_digest)
+                query = query.where(table.c.project == project, table.c.key.in_(part))
+                taken |= {key: (job_id, digest) for key, job_id, digest in connection.execute(query)}
+        return taken
+
+
+_INSERT_LOG = tables.log.insert()
+
+
+def _log_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "offset": entry.offset,
+        "at_ms": entry.at_ms,
+        "kind": entry.kind,
+        "job_id": entry.job_id or None,
+        "body": entry.body,
+    }
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(row.offset, row.at_ms, row.kind, bytes(row.body), row.job_id or "")
