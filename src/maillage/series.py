@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import floor
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +56,13 @@ class Series:
     def __init__(self, times_s: Any, values: Any, about: About) -> None:
         """Raises Invalid where instants are not growing whole seconds, lengths differ, nothing is given,
         or a value is not finite."""
-        times = np.array(times_s, dtype=np.int64)
-        steps = np.array(values, dtype=np.float64)
+        times = _frozen(times_s, np.dtype(np.int64))
+        steps = _frozen(values, np.dtype(np.float64))
         if not np.array_equal(times, np.asarray(times_s)):
             raise Invalid(f"{about.name}: instants must be whole seconds")
         _check(times, steps, about.name)
         sums = np.concatenate(([0.0], np.cumsum(steps[:-1] * np.diff(times))))
-        for array in (times, steps, sums):
-            array.flags.writeable = False
+        sums.flags.writeable = False
         object.__setattr__(self, "times_s", times)
         object.__setattr__(self, "values", steps)
         object.__setattr__(self, "about", about)
@@ -139,6 +138,8 @@ class Series:
         >>> [float(v) for v in a.times(b, About("ab", "g")).values]
         [10.0, 20.0, 40.0]
         """
+        if np.array_equal(self.times_s, other.times_s):
+            return Series(self.times_s, self.values * other.values, about)
         start = max(self.times_s[0], other.times_s[0])
         instants = np.union1d(self.times_s, other.times_s)
         instants = instants[instants >= start]
@@ -173,6 +174,17 @@ def fill_gaps(times_s: Any, values: Any) -> tuple[Floats, int]:
         raise Invalid("every value is missing: there is nothing to fill the gaps from")
     filled[missing] = np.interp(instants[missing], instants[~missing], filled[~missing])
     return filled, int(missing.sum())
+
+
+def _frozen(values: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A copy that cannot be written; what is such an array already is shared, so that years of hours
+    stand in memory once."""
+    whole = isinstance(values, np.ndarray) and values.base is None and not values.flags.writeable
+    if whole and values.dtype == dtype:
+        return cast(NDArray[Any], values)
+    array = np.array(values, dtype=dtype)
+    array.flags.writeable = False
+    return array
 
 
 def _check(times: Instants, steps: Floats, name: str) -> None:

@@ -1,8 +1,9 @@
 """A recorded year of the French grid and weather, replayed on any year: signals with no network.
 
 The year 2024 ships as `data/fr_2024.npz`, 79 kB: .npz and not Parquet, because reading it needs only
-NumPy, which whoever has signals has loaded already; importing PyArrow would cost more than all the
-rest. `tools/make_recorded_year.py` made it; `data/README.md` and `docs/data-licences.md` say from what.
+NumPy, which whoever has signals has loaded already; importing PyArrow (70 ms of CPU) would cost more
+than all the rest. `tools/make_recorded_year.py` made it; `data/README.md` and `docs/data-licences.md`
+say from what.
 
 How 2024 is projected on another year: every hour takes the value of the same month, day and hour
 **in UTC**. All is in UTC, so no hour is doubled or missing when clocks change; what follows people's
@@ -24,7 +25,7 @@ from maillage.errors import Invalid
 from maillage.series import About, Series, fill_gaps
 
 YEAR = 2024
-YEARS = (2020, 2035)  # first and last year the record is projected on where nothing else is asked
+YEARS = (2024, 2035)  # first and last year the record is projected on where nothing else is asked
 MISSING = np.iinfo(np.int32).min  # "not recorded" in the file, which holds whole hundredths
 ZONES = ("FR",)
 FARTHEST_KM = 600.0  # assumption: weather from farther away is not this site's (Brest to Paris: 505 km)
@@ -89,7 +90,8 @@ def outdoor(lat: float, lon: float, years: tuple[int, int] = YEARS) -> Series:
         known = ", ".join(p.name for p in PLACES)
         raise Invalid(
             f"no recorded weather near ({lat}, {lon}): the nearest, {place.name}, "
-            f"is {distance_km:.0f} km away (recorded: {known}); give the site's outdoor_c as a number or a file"
+            f"is {distance_km:.0f} km away (recorded: {known}); "
+            "give the site's outdoor_c as a number or a file"
         )
     return _projected(f"outdoor_{place.name}", years)
 
@@ -139,10 +141,20 @@ def _projected(column: str, years: tuple[int, int]) -> Series:
     values, repaired = _recorded(column)
     plain = np.delete(values, _FEBRUARY_29)
     steps = np.concatenate([values if _is_leap(year) else plain for year in range(first, last + 1)])
-    start_s = int(np.datetime64(f"{first}-01-01", "s").astype(np.int64))
     unit, method, boundary, source = _ABOUT[column.split("_")[0]]
     about = About(column, unit, method, boundary, source, f"{YEAR} replayed on {first} to {last}", repaired)
-    return Series(start_s + 3600 * np.arange(len(steps), dtype=np.int64), steps, about)
+    return Series(_hours(first, len(steps)), steps, about)
+
+
+@lru_cache(maxsize=8)
+def _hours(first_year: int, count: int) -> NDArray[np.int64]:
+    """`count` hours from the start of a year, in UTC; every series of the same years shares them."""
+    start_s = np.datetime64(f"{first_year}-01-01", "s").astype(np.int64)
+    hours: NDArray[np.int64] = np.arange(count, dtype=np.int64)
+    hours *= 3600
+    hours += start_s
+    hours.flags.writeable = False
+    return hours
 
 
 def _recorded(column: str) -> tuple[NDArray[np.float64], int]:
