@@ -20,6 +20,12 @@ from maillage.errors import Problem
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_MENDS = {
+    "int_type": "write a whole number, without quotes",
+    "float_type": "write a number, without quotes",
+    "bool_type": "write true or false, without quotes",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -117,7 +123,7 @@ def _words(error: Any) -> tuple[str, str]:
         return message, ""
     if kind == "string_type" and not isinstance(value, list | Mapping) and value is not None:
         return f"{_shown(value)} is not text", "put it in quotes"
-    return f"{message}, not {_shown(value)}", ""
+    return f"{message}, not {_shown(value)}", _MENDS.get(kind, "") if isinstance(value, str) else ""
 
 
 def _shown(value: Any) -> str:

@@ -154,8 +154,9 @@ def _composed(text: str, source: str) -> list[Any]:
         for event in yaml.parse(text, Loader=_Loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
+                mark: Any = event.start_mark
                 what = f"is nested more than {MAX_DEPTH} deep"
-                raise Problems([Problem("", what, "flatten it", event.start_mark.line + 1, source)])
+                raise Problems([Problem("", what, "flatten it", mark.line + 1, source)])
         return list(yaml.compose_all(text, Loader=_Loader))
     except yaml.MarkedYAMLError as error:
         raise Problems([_syntax(error, text, source)]) from None

@@ -103,7 +103,9 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 _ENDS = frozenset({RunState.EXITED, RunState.RETURNED, RunState.EXPIRED})
 
 RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
-    RunState.ASSIGNED: frozenset({RunState.ACCEPTED, RunState.STARTING, RunState.RUNNING, RunState.UNREACHABLE})
+    RunState.ASSIGNED: frozenset(
+        {RunState.ACCEPTED, RunState.STARTING, RunState.RUNNING, RunState.UNREACHABLE}
+    )
     | _ENDS,
     RunState.ACCEPTED: frozenset({RunState.STARTING, RunState.RUNNING, RunState.UNREACHABLE}) | _ENDS,
     RunState.STARTING: frozenset({RunState.RUNNING, RunState.UNREACHABLE}) | _ENDS,
