@@ -47,7 +47,7 @@ _DEVICES = (
     Accelerator(
         name="H100",
         vendor="NVIDIA",
-        idle_w=70.0,  # nvidia-smi of idle H100 80GB HBM3, 66-75 W seen in public logs
+        idle_w=70.0,  # nvidia-smi, memory empty: 64-75 W in 7 public logs
         peak_w=700.0,  # NVIDIA H100 datasheet: SXM, up to 700 W
         memory_gib=80.0,  # NVIDIA H100 datasheet (NVIDIA's GB here and below)
         bf16_tflops=989.0,  # NVIDIA H100 datasheet: 1,979 with sparsity, half of it dense
@@ -59,7 +59,7 @@ _DEVICES = (
     Accelerator(
         name="H200",
         vendor="NVIDIA",
-        idle_w=75.0,  # nvidia-smi of idle H200, 70-80 W seen in public logs
+        idle_w=78.0,  # nvidia-smi, memory empty: 75-78 W in 5 public logs, 120 W in 2
         peak_w=700.0,  # NVIDIA H200 datasheet: SXM, up to 700 W
         memory_gib=141.0,  # NVIDIA H200 datasheet
         bf16_tflops=989.0,  # NVIDIA H200 datasheet: 1,979 with sparsity, half of it dense
@@ -71,7 +71,7 @@ _DEVICES = (
     Accelerator(
         name="B200",
         vendor="NVIDIA",
-        idle_w=140.0,  # assumption: nvidia-smi shows 140-195 W idle, model loaded, in public logs
+        idle_w=140.0,  # nvidia-smi, memory empty: 136-145 W in 4 public logs
         peak_w=1000.0,  # NVIDIA HGX B200: up to 1,000 W
         memory_gib=180.0,  # NVIDIA DGX B200 datasheet: 1,440 GB in 8
         bf16_tflops=2250.0,  # NVIDIA Blackwell architecture brief: HGX B200, dense
@@ -83,7 +83,7 @@ _DEVICES = (
     Accelerator(
         name="GB200-NVL72",
         vendor="NVIDIA",
-        idle_w=150.0,  # assumption: as B200, at a higher power ceiling
+        idle_w=166.0,  # nvidia-smi, memory empty: 156-181 W in 5 public logs
         peak_w=1200.0,  # NVIDIA Blackwell architecture brief: GB200, 1,200 W
         memory_gib=186.0,  # NVIDIA GB200 NVL72 page: 13.4 TB in 72
         bf16_tflops=2500.0,  # NVIDIA Blackwell architecture brief: GB200, dense
@@ -95,7 +95,7 @@ _DEVICES = (
     Accelerator(
         name="GB300-NVL72",
         vendor="NVIDIA",
-        idle_w=160.0,  # assumption: as B200, at a higher power ceiling
+        idle_w=214.0,  # nvidia-smi, memory empty: mean of 172, 234 and 237 W in 3 public logs
         peak_w=1400.0,  # NVIDIA GB300 (Blackwell Ultra): up to 1,400 W
         memory_gib=288.0,  # NVIDIA GB300 NVL72 page: 288 GB HBM3e per GPU
         bf16_tflops=2500.0,  # NVIDIA GB300 NVL72 page: 360 PFLOP/s with sparsity in 72, half of it dense
@@ -107,7 +107,7 @@ _DEVICES = (
     Accelerator(
         name="MI300X",
         vendor="AMD",
-        idle_w=140.0,  # assumption: rocm-smi of idle MI300X, 130-170 W seen in public logs
+        idle_w=146.0,  # rocm-smi, memory empty: 131-177 W in 9 public logs
         peak_w=750.0,  # AMD Instinct MI300X data sheet: 750 W peak board power
         memory_gib=192.0,  # AMD Instinct MI300X data sheet
         bf16_tflops=1307.4,  # AMD Instinct MI300X data sheet: dense
@@ -119,19 +119,19 @@ _DEVICES = (
     Accelerator(
         name="MI250X",
         vendor="AMD",
-        idle_w=88.0,  # Frontier twin (ExaDigiT RAPS): 88 W idle
-        peak_w=560.0,  # Frontier twin (ExaDigiT RAPS): 560 W highest
+        idle_w=88.0,  # ExaDigiT RAPS, config/frontier.yaml: power_gpu_idle
+        peak_w=560.0,  # ExaDigiT RAPS, config/frontier.yaml: power_gpu_max
         memory_gib=128.0,  # AMD Instinct MI250X data sheet
         bf16_tflops=383.0,  # AMD Instinct MI250X data sheet: dense
         fp8_tflops=0.0,  # none: the device has no FP8
-        node_overhead_w=350.0,  # assumption: one CPU, memory, network cards of a Frontier blade's node
+        node_overhead_w=304.0,  # ExaDigiT RAPS: CPU 90 + memory 74 + 4 network cards of 20 + 2 disks of 30 W
         gpus_per_node=4,  # Frontier: 4 modules a node
         credits_per_hour=0.4,  # assumption: by dense BF16 throughput against H100
     ),
     Accelerator(
         name="A100",
         vendor="NVIDIA",
-        idle_w=88.0,  # ExaDigiT RAPS: 88 W idle
+        idle_w=88.0,  # ExaDigiT RAPS, config/selene.yaml: power_gpu_idle
         peak_w=400.0,  # NVIDIA A100 datasheet: SXM, 400 W
         memory_gib=80.0,  # NVIDIA A100 datasheet
         bf16_tflops=312.0,  # NVIDIA A100 datasheet: dense

@@ -124,7 +124,7 @@ class OnDisconnect(Shape):
     then: Literal["replace", "stop"] = Field("replace", description="after that: run elsewhere, or give up")
     site_stops_after: Duration = Field(
         300.0,
-        description="cut off for so long, the site stops it by itself (0: never); half of keep_for by default",
+        description="cut off for so long, the site stops it (0: never); half of keep_for by default",
     )
 
     @model_validator(mode="before")
