@@ -1,0 +1,1 @@
+"""The inference edge: replicas that serve a model, and the OpenAI-compatible gateway before them."""
