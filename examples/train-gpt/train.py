@@ -27,10 +27,11 @@ from typing import Any, Self
 
 import adam
 import numpy as np
-from allreduce import Gang, GangBroken, Place, tree_sum
+from allreduce import Gang, tree_sum
 from batches import Batches
 from checkpoint import Progress, restore, save
 from model import Array, Model, Shape, initial
+from rendezvous import GangBroken, Place
 
 STOPPED = 143  # as the shell says it: 128 + SIGTERM
 

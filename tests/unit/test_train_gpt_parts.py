@@ -13,7 +13,18 @@ import numpy as np
 import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train-gpt"
-PARTS = ("adam", "allreduce", "batches", "checkpoint", "corpus", "facts", "model", "tokenizer", "train")
+PARTS = (
+    "adam",
+    "allreduce",
+    "batches",
+    "checkpoint",
+    "corpus",
+    "facts",
+    "model",
+    "rendezvous",
+    "tokenizer",
+    "train",
+)
 
 
 @pytest.fixture(scope="module")
