@@ -115,6 +115,26 @@ def usage(intervals: Iterable[Interval]) -> Usage:
     return Usage(tuple(_line(*key, held) for key, held in by_pool.items()))
 
 
+def shares(intervals: Iterable[Interval]) -> tuple[int, ...]:
+    """Micro-credits of each interval, in order, so that they add up to their lines of `usage`.
+
+    Each is what its line grew by, rounded, when the interval was added: at most one micro-credit
+    off its exact cost.
+
+    >>> shares([Interval("paris", "cpu", 0, 50, 1, 36_000), Interval("paris", "cpu", 50, 150, 1, 36_000)])
+    (0, 1)
+    """
+    owed: dict[tuple[str, str, int], int] = {}
+    parts = []
+    for interval in intervals:
+        key = (interval.site, interval.pool, interval.price_micros)
+        before = owed.get(key, 0)
+        owed[key] = before + (interval.unit_ms if interval.charged else 0)
+        price = interval.price_micros
+        parts.append(credits_micros(owed[key], price) - credits_micros(before, price))
+    return tuple(parts)
+
+
 def _line(site: str, pool: str, price_micros: int, held: list[Interval]) -> Line:
     metered = [interval.metered_cpu_s for interval in held if interval.metered_cpu_s is not None]
     return Line(

@@ -50,6 +50,18 @@ NOTHING = Drawn(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """A site at one instant: what it draws and what its grid and sky are."""
+
+    it_kw: float
+    facility_kw: float
+    pue: float
+    carbon_g_per_kwh: float
+    price_eur_per_mwh: float
+    outdoor_c: float
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Units that a run held: `seconds` long, and the CPU time metered for them (None: no meter)."""
 
@@ -90,6 +102,21 @@ def drawn(hours: SiteHours, it_power_w: float, from_s: float, to_s: float) -> Dr
         facility_kwh=it_kw * hours.pue.integral(from_s, to_s) / _S_PER_H,
         carbon_g=it_kw * hours.carbon_per_it.integral(from_s, to_s) / _S_PER_H,
         cost_eur=it_kw * hours.price_per_it.integral(from_s, to_s) / _S_PER_H / 1000.0,
+    )
+
+
+def moment(hours: SiteHours, it_kw: float, at_s: float) -> Moment:
+    """The site at an instant, drawing `it_kw` of IT. Raises OutOfRange as `drawn` does."""
+    if not it_kw >= 0.0:
+        raise OutOfRange(f"IT power {it_kw} kW: 0 or more")
+    pue = hours.pue.value_at(at_s)
+    return Moment(
+        it_kw=it_kw,
+        facility_kw=it_kw * pue,
+        pue=pue,
+        carbon_g_per_kwh=hours.carbon.value_at(at_s),
+        price_eur_per_mwh=hours.price.value_at(at_s),
+        outdoor_c=hours.outdoor.value_at(at_s),
     )
 
 
