@@ -116,11 +116,12 @@ class NodesUp:
 
 @dataclass(frozen=True, slots=True)
 class SiteOpened:
-    """A site takes new work: it was seen again, or a drain has ended."""
+    """A reason for a site to take no new work is gone: it was seen again, or a drain has ended."""
 
     kind: ClassVar[str] = "site_opened"
     site: str
     at_s: int
+    reason: str = "drained"  # drained | unreachable
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The compiled kernel: `fold` functions change the state, `decide` says what to do."""

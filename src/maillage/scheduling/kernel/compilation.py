@@ -1,0 +1,44 @@
+"""Compiles the kernel, and keeps what was compiled in a folder named by a hash of its sources.
+
+The compiler's own cache looks only at the file a function stands in; the kernel's functions are
+inlined into one another across modules, so a stale copy could live on. The folder's name changes
+with any kernel source. This is the one module of the pure packages that knows a file system;
+`NUMBA_DISABLE_JIT=1` runs the whole kernel as plain Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+_SOURCES = Path(__file__).parent
+
+
+def sources_hash() -> str:
+    """Hex digest over every kernel source, the compiler's version included."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(_SOURCES.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where compiled code is kept: below `MAILLAGE_CACHE`, else the user's cache folder."""
+    root = os.environ.get("MAILLAGE_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "maillage" / f"kernel-{sources_hash()}"
+
+
+numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+
+
+def compiled(function: Function) -> Function:
+    """Compile on first call, cached; releases the interpreter lock while it runs."""
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
