@@ -1,1 +1,24 @@
 """maillage: several AI campuses as one network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["AsyncClient", "Client", "Endpoint", "Job"]  # noqa: F822 - made by __getattr__, typed in __init__.pyi
+
+_HOMES = {
+    "AsyncClient": ("maillage.interfaces.sdk", "AsyncClient"),
+    "Client": ("maillage.interfaces.sdk", "Client"),
+    "Endpoint": ("maillage.workloads.specs", "EndpointSpec"),
+    "Job": ("maillage.workloads.specs", "JobSpec"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The client's names, loaded when first asked for: `import maillage` stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    module, attribute = _HOMES[name]
+    return getattr(importlib.import_module(module), attribute)

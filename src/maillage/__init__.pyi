@@ -1,0 +1,6 @@
+from maillage.interfaces.sdk import AsyncClient as AsyncClient
+from maillage.interfaces.sdk import Client as Client
+from maillage.workloads.specs import EndpointSpec as Endpoint
+from maillage.workloads.specs import JobSpec as Job
+
+__all__ = ["AsyncClient", "Client", "Endpoint", "Job"]

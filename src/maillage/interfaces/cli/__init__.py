@@ -1,0 +1,99 @@
+"""The command `maillage`: noun verb, data on stdout, everything else on stderr.
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 conflict or quota, 6 unreachable,
+124 timed out, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+import rich_click as click
+from click.exceptions import Exit
+
+from maillage.errors import UserError
+from maillage.interfaces.cli.lazy import LazyGroup
+
+click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
+SIGPIPE_EXIT = 141
+INTERRUPTED_EXIT = 130
+
+COMMANDS = {
+    "up": "network:up",
+    "down": "network:down",
+    "status": "network:status",
+    "run": "run:run",
+    "job": "jobs:job",
+    "endpoint": "endpoints:endpoint",
+    "chat": "chat:chat",
+    "shell": "shell:shell",
+    "site": "sites:site",
+    "top": "top:top",
+    "org": "people:org",
+    "project": "people:project",
+    "user": "people:user",
+    "token": "people:token",
+    "secret": "people:secret",
+    "login": "login:login",
+    "logout": "login:logout",
+    "whoami": "login:whoami",
+    "network": "files:network",
+    "replay": "files:replay",
+    "completion": "completion:completion",
+    "version": "completion:version",
+}
+
+
+@click.group(cls=LazyGroup, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="maillage", prog_name="maillage", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Several AI campuses as one network: ask once, and it decides where and when.
+
+    \b
+    Examples:
+      maillage up --detach                 start a network on this machine
+      maillage run job.yaml --follow       submit, and watch it
+      maillage job why train-gpt           why does it wait?
+      maillage chat chat "Bonjour"         ask a deployed model
+    """
+
+
+def main(args: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code. No traceback for what the user can mend."""
+    try:
+        code = cli.main(args=args, prog_name="maillage", standalone_mode=False)
+        sys.stdout.flush()
+    except UserError as trouble:
+        code = _say(trouble)
+    except Exit as wanted:
+        code = wanted.exit_code
+    except click.ClickException as trouble:
+        trouble.show()
+        code = trouble.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("\n" if sys.stderr.isatty() else "")
+        code = INTERRUPTED_EXIT
+    except BrokenPipeError:
+        code = SIGPIPE_EXIT
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _say(trouble: UserError) -> int:
+    """`Error:` and its lines, on stderr."""
+    first, *rest = (str(trouble) or type(trouble).__name__).split("\n")
+    red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    sys.stderr.write(f"\x1b[1;31mError:\x1b[0m {first}\n" if red else f"Error: {first}\n")
+    sys.stderr.writelines(f"       {line}\n" for line in rest)
+    return trouble.exit_code
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without a word when nobody reads our output any more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = SIGPIPE_EXIT
+    sys.exit(code)

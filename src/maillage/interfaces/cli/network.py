@@ -1,0 +1,226 @@
+"""`maillage up`, `down`, `status`: a whole network in one process on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+from click.exceptions import Exit
+
+from maillage.errors import Conflict, NotFound, TimedOut, Unreachable
+from maillage.interfaces import settings
+from maillage.interfaces.cli import output, words
+from maillage.interfaces.cli.output import emit, formatted, note, stderr
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 30.0
+DEFAULT_PORT = 8470
+
+
+@click.command()
+@click.option(
+    "--network",
+    "network_file",
+    type=click.Path(path_type=Path),
+    help="The network's YAML [the packaged laptop].",
+)
+@click.option("--data", metavar="DIR", help="Data folder [MAILLAGE_DATA].")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help=f"Port on 127.0.0.1, 0 for any [{DEFAULT_PORT}, or any when taken].",
+)
+@click.option("-d", "--detach", is_flag=True, help="Return when it is ready; `maillage down` ends it.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=float,
+    default=START_TIMEOUT_S,
+    show_default=True,
+    help="With --detach: seconds to wait.",
+)
+def up(network_file: Path | None, data: str | None, port: int | None, detach: bool, timeout_s: float) -> None:
+    """Bring up a network on this machine: API, scheduler, sites, gateway and console.
+
+    \b
+    Examples:
+      maillage up                                  in the foreground, Ctrl-C ends it
+      maillage up --detach                         returns when it is ready
+      maillage up --network network.yaml --data /tmp/try --port 0
+    """
+    folder = settings.data_folder(data)
+    chosen = network_file or packaged_network()
+    if not chosen.is_file():
+        raise NotFound(f"there is no network file {chosen}")
+    if detach:
+        _detach(chosen, folder, port, timeout_s)
+        return
+    from maillage.interfaces.server import run
+
+    run(chosen.absolute(), folder, port)
+
+
+def packaged_network() -> Path:
+    """The laptop's network: beside the package when installed, at the top of a checkout."""
+    package = Path(__file__).parents[2]
+    for folder in (package / "networks", package.parents[1] / "networks"):
+        if (folder / "laptop.yaml").is_file():
+            return folder / "laptop.yaml"
+    raise NotFound("the packaged laptop.yaml is missing; give --network FILE")
+
+
+def _detach(network_file: Path, folder: Path, port: int | None, timeout_s: float) -> None:
+    if (record := settings.read_server(folder)) and process_of(record):
+        raise Conflict(f"a network is up already over {folder}: {record.url} (pid {record.pid})")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    command = [
+        sys.executable,
+        "-m",
+        "maillage.interfaces.cli",
+        "up",
+        "--network",
+        str(network_file.absolute()),
+    ]
+    command += ["--data", str(folder)] + ([] if port is None else ["--port", str(port)])
+    log = folder / "up.log"
+    with log.open("ab") as output:
+        start_byte = output.tell()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    record = _until_ready(child, folder, log, start_byte, timeout_s)
+    click.echo(record.url)
+    note(f"pid {record.pid}, data in {folder}, output in {log}; `maillage down` ends it")
+
+
+def _until_ready(
+    child: subprocess.Popen[bytes], folder: Path, log: Path, start_byte: int, timeout_s: float
+) -> settings.ServerRecord:
+    """Wait until our child answers, showing what it last said. A child that dies is told with its words."""
+    began = time.monotonic()
+    with stderr().status("starting") as status:
+        while True:
+            elapsed_s = time.monotonic() - began
+            if (code := child.poll()) is not None:
+                raise _died(code, log, start_byte)
+            record = settings.read_server(folder)
+            if record and record.pid == child.pid and is_ready(record.url):
+                return record
+            if elapsed_s > timeout_s:
+                raise TimedOut(
+                    f"it is not ready after {timeout_s:g} s; it goes on starting (pid {child.pid}), see {log}"
+                )
+            said = words.safe(_tail(log, start_byte, 1))
+            status.update(f"starting, {words.duration(elapsed_s)}  [dim]{said[:100]}[/dim]")
+            time.sleep(0.1)
+
+
+def _died(code: int, log: Path, start_byte: int) -> Exit:
+    """Its own error lines on our stderr, and its exit code as ours."""
+    sys.stderr.write(_tail(log, start_byte, 30) + "\n")
+    note(f"`maillage up` ended with exit code {code}; all it said is in {log}")
+    return Exit(code if 0 < code < 128 else 1)
+
+
+def _tail(log: Path, start_byte: int, count: int) -> str:
+    with log.open("rb") as stream:
+        stream.seek(max(start_byte, log.stat().st_size - 65536))
+        lines = [line for line in stream.read().decode("utf-8", "replace").splitlines() if line.strip()]
+    return "\n".join(lines[-count:])
+
+
+def is_ready(url: str, timeout_s: float = 2.0) -> bool:
+    """Whether `/healthz` answers well. On this machine only, so without a library for it."""
+    import http.client
+    from urllib.parse import urlsplit
+
+    line = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout_s)
+    try:
+        line.request("GET", "/healthz")
+        return line.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        line.close()
+
+
+def process_of(record: settings.ServerRecord) -> Any:
+    """The process that wrote the record, None where it is gone or its pid is another's by now."""
+    import psutil
+
+    try:
+        process = psutil.Process(record.pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        written = words.since(record.started_at)
+        alive_s = time.time() - process.create_time()
+        # it started before it wrote the record, and a pid given anew started after
+        return process if written is None or alive_s >= written - 2.0 else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+@click.command()
+@click.option("--data", metavar="DIR", help="Data folder [MAILLAGE_DATA].")
+@click.option(
+    "--timeout", "timeout_s", type=float, default=STOP_TIMEOUT_S, show_default=True, help="Seconds to wait."
+)
+def down(data: str | None, timeout_s: float) -> None:
+    """End the network of a data folder. Its jobs run on and are found again by the next `up`."""
+    folder = settings.data_folder(data)
+    record = settings.read_server(folder)
+    process = process_of(record) if record else None
+    if record is None or process is None:
+        note(f"no network is up in {folder}")
+        return
+    import psutil
+
+    process.send_signal(signal.SIGTERM)
+    try:
+        with stderr().status("stopping"):
+            process.wait(timeout_s)
+    except psutil.TimeoutExpired:
+        raise TimedOut(
+            f"pid {record.pid} has not ended after {timeout_s:g} s; it was asked to, see {folder / 'up.log'}"
+        ) from None
+    note(f"the network of {folder} is down (pid {record.pid})")
+
+
+@click.command()
+@click.option("--data", metavar="DIR", help="Data folder [MAILLAGE_DATA].")
+@click.option("--url", metavar="URL", help="Address of the network [MAILLAGE_URL].")
+@formatted(formats=("table", "json", "yaml"))
+def status(data: str | None, url: str | None, fmt: str) -> None:
+    """Is it up, since when, with how much work? Exit code 6 when it is not."""
+    from maillage.interfaces.cli.output import connect
+
+    folder = settings.data_folder(data)
+    local = None if url or (os.environ.get("MAILLAGE_URL") and not data) else settings.read_server(folder)
+    if local and not process_of(local):
+        raise Unreachable(
+            f"the network of {folder} is down (pid {local.pid} is gone); `maillage up` starts it again"
+        )
+    with connect(url, data) as client:
+        found = client.status()
+        if fmt != "table":
+            emit(found, fmt)
+            return
+        address, source = words.safe(client.connection.url), words.safe(client.connection.source)
+        output.show(f"[green]up[/green]  {address}  [dim]({source})[/dim]")
+        for key, value in found.items():
+            output.show(f"  [dim]{key.replace('_', ' '):<12}[/dim] {_status_value(key, value)}")
+
+
+def _status_value(key: str, value: Any) -> str:
+    if key.endswith("_s"):
+        return words.duration(value)
+    if isinstance(value, dict):
+        return words.safe(", ".join(f"{count} {name}" for name, count in value.items() if count) or "none")
+    return words.plain(value)

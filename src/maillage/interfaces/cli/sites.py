@@ -1,0 +1,195 @@
+"""`maillage site`: the campuses of the network, their power, and the orders an operator gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from maillage.errors import Invalid
+from maillage.interfaces.cli import output, words
+from maillage.interfaces.cli.lazy import LazyGroup
+from maillage.interfaces.cli.output import (
+    Column,
+    assured,
+    confirm,
+    connected,
+    dig,
+    emit,
+    formatted,
+    note,
+    repeat,
+    rows,
+    table,
+    watched,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from maillage.interfaces.sdk.clients import Client
+
+SHOW_FORMATS = ("table", "json", "yaml", "name")
+
+
+def _units(site: dict[str, Any]) -> str:
+    pools = site.get("pools") or ()
+    total = sum(int(pool.get("units_total") or 0) for pool in pools)
+    return f"{total - sum(int(pool.get('units_free') or 0) for pool in pools)}/{total}"
+
+
+def _runs(site: dict[str, Any]) -> int | None:
+    runs = site.get("runs")
+    return len(runs) if isinstance(runs, (list, tuple)) else runs
+
+
+def place(site: dict[str, Any]) -> str:
+    where = site.get("place")
+    if isinstance(where, dict):
+        return f"{where.get('country') or ''} {where.get('lat', '')},{where.get('lon', '')}".strip()
+    return str(where or "")
+
+
+LIST = (
+    Column("ID", lambda site: site["id"]),
+    Column("STATE", lambda site: site.get("state"), show=words.state),
+    Column("PLACE", place, wide=True),
+    Column("USED", _units, right=True),
+    Column("RUNS", _runs, right=True),
+    Column("IT KW", lambda site: site.get("power_kw"), right=True, show=words.number),
+    Column("FACILITY KW", lambda site: site.get("facility_kw"), right=True, show=words.number),
+    Column("LIMIT KW", lambda site: site.get("limit_kw"), right=True, show=words.number),
+    Column("GCO2E/KWH", lambda site: site.get("carbon_g_per_kwh"), right=True, show=words.number),
+    Column("EUR/MWH", lambda site: site.get("price_eur_per_mwh"), right=True, show=words.number),
+    Column("PUE", lambda site: site.get("pue"), wide=True, right=True, show=words.number),
+)
+
+POOLS = (
+    Column("POOL", lambda pool: pool["id"]),
+    Column("ACCELERATOR", lambda pool: pool.get("accelerator")),
+    Column("NODES", lambda pool: pool.get("nodes"), right=True),
+    Column("FREE", lambda pool: pool.get("units_free"), right=True),
+    Column("OF", lambda pool: pool.get("units_total"), right=True),
+)
+
+
+@click.group(cls=LazyGroup)
+def site() -> None:
+    """Sites: list, show, limit, drain, resume, cut."""
+
+
+@site.command("list")
+@formatted()
+@watched
+@connected
+def list_(client: Client, fmt: str, watch: bool) -> None:
+    """List sites with their load, power and grid."""
+
+    def show() -> None:
+        items = [item.raw for item in client.sites()]
+        rows({"items": items}, items, LIST, fmt)
+
+    repeat(show, watch)
+
+
+@site.command()
+@click.argument("site")
+@formatted(formats=SHOW_FORMATS)
+@watched
+@connected
+def show(client: Client, site: str, fmt: str, watch: bool) -> None:
+    """Everything about one site."""
+    repeat(lambda: _print(client.site(site).raw, fmt), watch)
+
+
+@site.command()
+@click.argument("site")
+@click.argument("kw", metavar="KW|none")
+@assured
+@formatted(formats=SHOW_FORMATS)
+@connected
+def limit(client: Client, site: str, kw: str, yes: bool, fmt: str) -> None:
+    """Set what the site may draw at its facility meter, in kW; `none` lifts the limit.
+
+    \b
+    Examples:
+      maillage site limit paris 180
+      maillage site limit paris none
+    """
+    try:
+        wanted = None if kw.lower() == "none" else float(kw)
+    except ValueError:
+        raise Invalid(f"{kw!r} is no power; give kilowatts, or none") from None
+    if wanted is not None and not 0 <= wanted < 1e9:
+        raise Invalid(f"{kw} kW is no limit; give 0 or more")
+    _print(client.order_site(site, "limit", {"kw": wanted}).raw, fmt)
+
+
+@site.command()
+@click.argument("site")
+@click.option("--reason", default="", help="Kept in the log.")
+@assured
+@formatted(formats=SHOW_FORMATS)
+@connected
+def drain(client: Client, site: str, reason: str, yes: bool, fmt: str) -> None:
+    """Start nothing new there; what runs, runs on."""
+    _print(client.order_site(site, "drain", {"reason": reason}).raw, fmt)
+
+
+@site.command()
+@click.argument("site")
+@click.option("--reason", default="", help="Kept in the log.")
+@formatted(formats=SHOW_FORMATS)
+@connected
+def resume(client: Client, site: str, reason: str, fmt: str) -> None:
+    """Take new work again after a drain."""
+    _print(client.order_site(site, "resume", {"reason": reason}).raw, fmt)
+
+
+@site.command()
+@click.argument("site")
+@click.option(
+    "--for",
+    "for_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds.",
+)
+@assured
+@formatted(formats=SHOW_FORMATS)
+@connected
+def cut(client: Client, site: str, for_s: float, yes: bool, fmt: str) -> None:
+    """A drill: the site's embedded agent goes silent, as if its line were cut."""
+    confirm(f"Cut {site} off for {for_s:g} s?", yes)
+    _print(client.order_site(site, "cut", {"for_s": for_s}).raw, fmt)
+    note(
+        f"{site} is cut off for {for_s:g} s; what runs there runs on, and its jobs decide by `on_disconnect`"
+    )
+
+
+def _print(found: dict[str, Any], fmt: str) -> None:
+    if fmt == "name":
+        click.echo(found["id"])
+    elif fmt == "table":
+        output.show(_page(found))
+    else:
+        emit(found, fmt)
+
+
+def _page(found: dict[str, Any]) -> RenderableType:
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.table import Table
+
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column()
+    for column in LIST[2:]:
+        facts.add_row(f"  {column.title.lower()}", column.show(column.value(found)))
+    heading = f"[bold]{words.safe(found['id'])}[/bold]  {words.state(found.get('state'))}"
+    reason = dig(found, "reason")
+    parts: list[Any] = [heading + (f" [dim]({words.safe(str(reason))})[/dim]" if reason else ""), facts]
+    if pools := found.get("pools"):
+        parts += ["\n[bold]Pools[/bold]", Padding(table(pools, POOLS), (0, 0, 0, 2))]
+    return Group(*parts)
