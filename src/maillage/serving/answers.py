@@ -70,7 +70,8 @@ class WholeAnswer:
 
     def feed(self, chunk: dict[str, Any]) -> None:
         for piece in chunk.pop("choices", None) or ():
-            choice = self._choices.setdefault(piece["index"], {"index": piece["index"]})
+            index = piece.get("index", 0)
+            choice = self._choices.setdefault(index, {"index": index})
             _fold_choice(choice, piece)
         self._top.update(chunk)
 

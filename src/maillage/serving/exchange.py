@@ -103,8 +103,8 @@ class Exchange(Response):
                     answer.feed(chunk)
         except (EngineLost, EngineError) as error:
             raise _refusal(error, self._asked.model) from error
-        await _send_whole(send, 200, {"content-type": "application/json"} | tally.headers(), answer.body())
         tally.status = 200
+        await _send_whole(send, 200, {"content-type": "application/json"} | tally.headers(), answer.body())
 
 
 def _refusal(error: EngineLost | EngineError, model: str) -> Refusal:

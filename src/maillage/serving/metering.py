@@ -75,10 +75,10 @@ class TokenCount:
             self._index = choices[0].get("index", 0)
         timings = chunk.get("timings")
         if timings:
-            self._set(timings["cache_n"] + timings["prompt_n"], timings["predicted_n"])
+            self._set(timings.get("cache_n", 0) + timings.get("prompt_n", 0), timings.get("predicted_n", 0))
         usage = chunk.get("usage")
         if usage:  # an answer's usage comes with its last chunk or right after it
-            self._set(usage["prompt_tokens"], usage["completion_tokens"])
+            self._set(usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
             self._details.append(usage)
 
     def _set(self, prompt_tokens: int, completion_tokens: int) -> None:

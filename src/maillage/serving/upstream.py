@@ -2,7 +2,7 @@
 
 A request may be tried on another replica only until the first bytes of an answer. A replica that could
 not be reached costs nothing, so all are tried; one that took the request and was lost may have been
-lost because of it, so that happens once more at most, and a bad request cannot end them all.
+lost because of it, so only one other is tried then, and a bad request cannot end them all.
 """
 
 from __future__ import annotations
@@ -29,9 +29,14 @@ SILENCE_S = 300.0  # a queue and a long prompt come before the first byte
 KEEP_ALIVE_S = 2.0
 SUSPECT_S = 2.0
 RETRY_AFTER_S = 2
+LOST_AT_MOST = 2  # replicas that one request may have lost
 ERROR_BODY_LIMIT_BYTES = 64 * 1024
 
 _LOST = (aiohttp.ClientError, TimeoutError, ConnectionError)
+
+
+class _NotReady(Exception):
+    """The engine says that it cannot serve yet, whatever the directory thinks."""
 
 
 class EngineError(Exception):
@@ -55,17 +60,20 @@ class EngineStream:
     _first: bytes
     _lines: Lines
     ended: bool = False
+    trouble: EngineError | EngineLost | None = None
 
     async def batches(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """The chunks, as many at a time as have come. Raises EngineLost or EngineError."""
+        """The chunks, as many at a time as have come. Raises EngineLost or EngineError at the end."""
         received = self._first
-        try:
-            while received:
-                if chunks := self._parse(received):
-                    yield chunks
+        while received:
+            if chunks := self._parse(received):
+                yield chunks
+            if self.trouble is not None:
+                raise self.trouble
+            try:
                 received = await self._response.content.readany()
-        except (*_LOST, ValueError) as error:
-            raise EngineLost(str(error)) from error
+            except _LOST as error:
+                raise EngineLost(str(error)) from error
         if not self.ended:
             raise EngineLost("the stream ended before [DONE]")
 
@@ -73,20 +81,26 @@ class EngineStream:
         """Chunks that have come but were not read: what a client who hung up is charged for as well."""
         try:
             return self._parse(self._response.content.read_nowait())
-        except (*_LOST, ValueError, RuntimeError, EngineError):
+        except (*_LOST, RuntimeError):
             return []  # the connection is in no state to say more; what was read before holds
 
     def _parse(self, received: bytes) -> list[dict[str, Any]]:
-        chunks = []
-        for data in self._lines.feed(received):
-            if data == DONE:
-                self.ended = True
-                continue
-            chunk = orjson.loads(data)
-            if isinstance(chunk, dict):  # llama.cpp opens a stream over several prompts with `null`
+        """The chunks up to the first trouble, which is kept."""
+        chunks: list[dict[str, Any]] = []
+        try:
+            for data in self._lines.feed(received):
+                if data == DONE:
+                    self.ended = True
+                    continue
+                chunk = orjson.loads(data)
+                if not isinstance(chunk, dict):
+                    continue  # llama.cpp opens a stream over several prompts with `null`
                 if "error" in chunk:
-                    raise EngineError(chunk)
+                    self.trouble = EngineError(chunk)
+                    break
                 chunks.append(chunk)
+        except ValueError as error:
+            self.trouble = EngineLost(f"not a stream of chunks: {error}")
         return chunks
 
     def close(self) -> None:
@@ -125,22 +139,17 @@ class Upstream:
     @asynccontextmanager
     async def answering(self, asked: Asked, replicas: Sequence[Replica]) -> AsyncIterator[EngineStream]:
         """A begun answer from the best replica that gives one. Raises Refusal when none does."""
-        was_lost = False
+        lost = 0
         for replica in self._order(asked, replicas):
             self.in_flight[replica.run_id] += 1
             try:
                 try:
                     stream = await self._begin(replica, asked)
-                except aiohttp.ClientConnectorError:
-                    self._suspect(replica)
-                    continue
-                except _LOST as error:
-                    self._suspect(replica)
-                    if was_lost:
-                        raise upstream_lost(asked.model, begun=False) from error
-                    was_lost = True
-                    continue
-                if stream is None:
+                except (*_LOST, _NotReady) as error:
+                    self._suspect_until_s[replica.run_id] = time.monotonic() + SUSPECT_S
+                    lost += not isinstance(error, aiohttp.ClientConnectorError | _NotReady)
+                    if lost == LOST_AT_MOST:
+                        break
                     continue
                 try:
                     yield stream
@@ -149,7 +158,7 @@ class Upstream:
                 return
             finally:
                 self._leave(replica)
-        if was_lost:
+        if lost:
             raise upstream_lost(asked.model, begun=False)
         raise none_ready(asked.model, len(replicas), RETRY_AFTER_S)
 
@@ -171,8 +180,8 @@ class Upstream:
         # Alone, a replica is asked twice: a kept connection may have been closed just as we wrote.
         return order if len(order) > 1 else order * 2
 
-    async def _begin(self, replica: Replica, asked: Asked) -> EngineStream | None:
-        """Post and wait for the first bytes. None when the replica says that it is not ready after all."""
+    async def _begin(self, replica: Replica, asked: Asked) -> EngineStream:
+        """Post and wait for the first bytes. Raises Refusal for what the engine refuses."""
         assert self._session is not None, "enter the gateway (async with) before it serves"
         response = await self._session.post(
             f"{replica.address}/v1/{asked.endpoint}",
@@ -185,8 +194,7 @@ class Upstream:
             if response.status != 200:
                 answer = await response.content.read(ERROR_BODY_LIMIT_BYTES)
                 if response.status == 503:
-                    self._suspect(replica)
-                    return None
+                    raise _NotReady
                 raise from_engine(response.status, answer)
             first = await response.content.readany()
             if not first:
@@ -196,9 +204,6 @@ class Upstream:
         finally:
             if not begun:
                 response.close()
-
-    def _suspect(self, replica: Replica) -> None:
-        self._suspect_until_s[replica.run_id] = time.monotonic() + SUSPECT_S
 
     def _leave(self, replica: Replica) -> None:
         self.in_flight[replica.run_id] -= 1
