@@ -3,6 +3,7 @@ import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,14 @@ def at(*instant):
 
 def test_the_docstrings_are_true():
     assert doctest.testmod(recorded).failed == 0
+
+
+def test_the_reference_page_is_true():
+    page = Path(__file__).parents[2] / "docs" / "reference" / "signals.md"
+    text = page.read_text().replace("```", "")
+    examples = doctest.DocTestParser().get_doctest(text, {}, page.name, str(page), 0)
+    result = doctest.DocTestRunner(optionflags=doctest.IGNORE_EXCEPTION_DETAIL).run(examples)
+    assert result.failed == 0 and result.attempted >= 8
 
 
 def test_the_packaged_file_is_the_one_its_readme_describes():

@@ -1,10 +1,12 @@
 """Receipts, and the same figures by brute force: hour by hour, from the packaged file itself."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import resources
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +157,8 @@ def test_what_a_receipt_says_beside_its_figures():
         16,
     )
     assert bill["cpu_s"] == 21_500.5
+    assert first["unit_watts"] == {"idle_w": 1.5, "peak_w": 6.0, "overhead_w": 0.0}
+    assert bill["signals"]["price"]["repaired"] == 2
     assert first["energy_method"] == "measured cpu time, modelled watts"
     assert second["energy_method"] == "held units at 87% utilisation (assumed), modelled watts"
     carbon = bill["signals"]["carbon"]
@@ -224,6 +228,34 @@ def test_recorded_feeds_say_which_sites_have_none_and_why():
     assert list(feeds.hours) == ["paris"]
     assert "no recorded weather near" in feeds.missing["tokyo"]
     assert "no recorded carbon for grid zone 'CH'" in feeds.missing["bern"]
+
+
+def test_the_table_worked_by_hand_in_the_reference():
+    """docs/reference/receipt.md: each result stands in its table as printed here."""
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "receipt.md").read_text()
+    marseille = replace(NETWORK.site("marseille"), cooling=Cooling("dry", 40.0))
+    network = Network("n", (marseille,))
+    start_ms = ms(2026, 11, 22, 15, 23, 36)
+    run = HeldRun(1, "marseille", "cpu", start_ms, start_ms + 20_250, 2, EndReason.SUCCEEDED, 38.1)
+    bill = receipt(start_ms, [run], network, recorded_feeds(network).hours, 0)
+    pue = bill["energy_kwh"] / bill["energy_it_kwh"]
+    for name, result in (
+        ("accelerator_s", f"{bill['accelerator_s']}"),
+        ("credits_micros", f"{bill['credits_micros']}"),
+        ("energy_it_kwh", f"{bill['energy_it_kwh']:.7f}"),
+        ("outdoor, PUE", f"{pue:.5f}"),
+        ("energy_kwh", f"{bill['energy_kwh']:.10f}"),
+        ("carbon_g", f"{bill['carbon_g']:.8f}"),
+        ("electricity_eur", f"{bill['electricity_eur']:.11f}"),
+    ):
+        assert re.search(rf"^\| {name} \|.*\| {re.escape(result)} \|$", page, re.MULTILINE), (name, result)
+
+
+def test_every_key_of_a_receipt_is_in_the_reference():
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "receipt.md").read_text()
+    bill = made(LOST, DONE)
+    for key in (*bill, *bill["sites"][0], *bill["signals"]):
+        assert f"`{key}`" in page, key
 
 
 def test_flat_signals_by_hand():

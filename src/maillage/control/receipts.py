@@ -170,6 +170,7 @@ def _stay_json(stay: _Stay, cost_micros: int) -> Json:
         "charged": stay.interval.charged,
         "accelerator_s": stay.interval.unit_ms / 1000,
         "cpu_s": run.metered_cpu_s,
+        "unit_watts": asdict(unit_power(stay.pool)) if stay.pool else None,
         "price_credits_micros": stay.interval.price_micros,
         "credits_micros": cost_micros,
         **_energy(stay.drawn),
@@ -188,15 +189,16 @@ def _energy(spent: Drawn | None) -> Json:
     }
 
 
-def _signals(used: Sequence[SiteHours]) -> dict[str, dict[str, str]]:
+def _signals(used: Sequence[SiteHours]) -> dict[str, Json]:
     """What the figures rest on: `carbon`, `price` and `outdoor`, each with where it comes from."""
     if not used:
         return {}
-    told: dict[str, dict[str, str]] = {}
+    told: dict[str, Json] = {}
     for kind in ("carbon", "price", "outdoor"):
         abouts = [asdict(getattr(hours, kind).about) for hours in used]
         fields = ("name", "unit", "method", "boundary", "source", "vintage")
         told[kind] = {field: _joined(about[field] for about in abouts) for field in fields}
+        told[kind]["repaired"] = max(about["repaired"] for about in abouts)
     return told
 
 
