@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["AsyncClient", "Client", "Endpoint", "Job"]  # noqa: F822 - made by __getattr__, typed in __init__.pyi
+__version__ = "0.1.0"  # as in pyproject.toml; a test compares them
+__all__ = ["AsyncClient", "Client", "Endpoint", "Job"]  # made by __getattr__, typed in __init__.pyi
 
 _HOMES = {
     "AsyncClient": ("maillage.interfaces.sdk", "AsyncClient"),

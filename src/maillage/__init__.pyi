@@ -3,4 +3,5 @@ from maillage.interfaces.sdk import Client as Client
 from maillage.workloads.specs import EndpointSpec as Endpoint
 from maillage.workloads.specs import JobSpec as Job
 
+__version__: str
 __all__ = ["AsyncClient", "Client", "Endpoint", "Job"]

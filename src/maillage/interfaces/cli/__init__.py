@@ -13,6 +13,7 @@ from typing import NoReturn
 import rich_click as click
 from click.exceptions import Exit
 
+from maillage import __version__
 from maillage.errors import UserError
 from maillage.interfaces.cli.lazy import LazyGroup
 
@@ -47,7 +48,7 @@ COMMANDS = {
 
 
 @click.group(cls=LazyGroup, commands_at=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="maillage", prog_name="maillage", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name="maillage", message="%(prog)s %(version)s")
 def cli() -> None:
     """Several AI campuses as one network: ask once, and it decides where and when.
 

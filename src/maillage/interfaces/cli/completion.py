@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import rich_click as click
 
+from maillage import __version__
 from maillage.interfaces.cli.output import emit
 
 
@@ -32,10 +33,7 @@ def completion(shell: str) -> None:
 )
 def version(fmt: str) -> None:
     """The version of this client."""
-    from importlib.metadata import version as installed
-
-    found = installed("maillage")
     if fmt == "json":
-        emit({"version": found}, "json")
+        emit({"version": __version__}, "json")
     else:
-        click.echo(found)
+        click.echo(__version__)

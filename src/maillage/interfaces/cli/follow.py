@@ -167,9 +167,11 @@ def _telling(client: Client, job: str, teller: Teller) -> Iterator[None]:
     def watch() -> None:
         while not done.wait(2 * POLL_S):
             try:
-                teller.tell(client.job(job))
+                info = client.job(job)
             except UserError:  # the stream beside it tells of the same trouble, or gets over it
                 continue
+            if not info.ended:  # the end is told when the last of the output is out
+                teller.tell(info)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

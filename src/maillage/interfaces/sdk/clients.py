@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from maillage.errors import UserError
 from maillage.interfaces import settings
+from maillage.interfaces.sdk.blocking_line import Line
 from maillage.interfaces.sdk.handles import AsyncJobHandle, JobHandle
-from maillage.interfaces.sdk.line import answer_of, line_trouble, load_httpx, options, request
 from maillage.interfaces.sdk.operations import Awaiting, Blocking, Operations
 from maillage.interfaces.sdk.submission import Work, as_work
 from maillage.interfaces.sdk.wire import Answer, Call, Pause, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 T = TypeVar("T")
 
@@ -27,7 +29,7 @@ class Client(Operations, Blocking):
     `MAILLAGE_TOKEN`, `MAILLAGE_DATA`, the login, or the network up on this machine.
 
     >>> with Client() as network:  # doctest: +SKIP
-    ...     job = network.run({"command": ["echo", "hello"]})
+    ...     job = network.run({"name": "hello", "command": ["echo", "hello"]})
     ...     job.wait().state
     'succeeded'
     """
@@ -42,11 +44,15 @@ class Client(Operations, Blocking):
     ) -> None:
         self.connection = settings.find(url, data, token)
         self.patience_s = patience_s
-        self._http = load_httpx().Client(**options(self.connection))
+        self._line = Line(self.connection)
 
     def run(self, work: Work, *, key: str | None = None) -> JobHandle:
         """Submit one job: a spec, a dict, or a file's path. Its work folder travels along."""
         return JobHandle(self, self.drive(as_work(work).submit(self, key)))
+
+    def handle(self, job: str) -> JobHandle:
+        """A job that was submitted before, by its id or unique name."""
+        return JobHandle(self, self.job(job))
 
     def drive(self, plan: Plan[T]) -> T:
         reply: Answer | None = None
@@ -61,34 +67,16 @@ class Client(Operations, Blocking):
                 time.sleep(step.seconds)
                 continue
             try:
-                reply = self.once(step)
+                reply = self._line.once(step)
             except UserError as raised:
                 trouble = raised
 
-    def once(self, call: Call) -> Answer:
-        """One request, tried once."""
-        try:
-            return answer_of(self._http.send(request(self._http, call)), call)
-        except load_httpx().TransportError as trouble:
-            raise line_trouble(trouble, self.connection.url) from None
-
-    @contextmanager
-    def stream(self, call: Call) -> Iterator[Iterator[bytes]]:
+    def stream(self, call: Call) -> AbstractContextManager[Iterator[bytes]]:
         """The answer's bytes as they come, for as long as they come."""
-        try:
-            response = self._http.send(request(self._http, call, follow=True), stream=True)
-            try:
-                if response.status_code >= 300:
-                    response.read()
-                    answer_of(response, call)
-                yield response.iter_bytes()
-            finally:
-                response.close()
-        except load_httpx().TransportError as trouble:
-            raise line_trouble(trouble, self.connection.url) from None
+        return self._line.stream(call)
 
     def close(self) -> None:
-        self._http.close()
+        self._line.close()
 
     def __enter__(self) -> Self:
         return self
@@ -108,13 +96,19 @@ class AsyncClient(Operations, Awaiting):
         data: str | Path | None = None,
         patience_s: float = 10.0,
     ) -> None:
+        from maillage.interfaces.sdk.awaiting_line import AsyncLine
+
         self.connection = settings.find(url, data, token)
         self.patience_s = patience_s
-        self._http = load_httpx().AsyncClient(**options(self.connection))
+        self._line = AsyncLine(self.connection)
 
     async def run(self, work: Work, *, key: str | None = None) -> AsyncJobHandle:
         """Submit one job: a spec, a dict, or a file's path. Its work folder travels along."""
         return AsyncJobHandle(self, await self.drive(as_work(work).submit(self, key)))
+
+    async def handle(self, job: str) -> AsyncJobHandle:
+        """A job that was submitted before, by its id or unique name."""
+        return AsyncJobHandle(self, await self.job(job))
 
     async def drive(self, plan: Plan[T]) -> T:
         reply: Answer | None = None
@@ -129,34 +123,16 @@ class AsyncClient(Operations, Awaiting):
                 await asyncio.sleep(step.seconds)
                 continue
             try:
-                reply = await self.once(step)
+                reply = await self._line.once(step)
             except UserError as raised:
                 trouble = raised
 
-    async def once(self, call: Call) -> Answer:
-        """One request, tried once."""
-        try:
-            return answer_of(await self._http.send(request(self._http, call)), call)
-        except load_httpx().TransportError as trouble:
-            raise line_trouble(trouble, self.connection.url) from None
-
-    @asynccontextmanager
-    async def stream(self, call: Call) -> AsyncIterator[AsyncIterator[bytes]]:
+    def stream(self, call: Call) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The answer's bytes as they come, for as long as they come."""
-        try:
-            response = await self._http.send(request(self._http, call, follow=True), stream=True)
-            try:
-                if response.status_code >= 300:
-                    await response.aread()
-                    answer_of(response, call)
-                yield response.aiter_bytes()
-            finally:
-                await response.aclose()
-        except load_httpx().TransportError as trouble:
-            raise line_trouble(trouble, self.connection.url) from None
+        return self._line.stream(call)
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._line.close()
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
 """What goes over the line, without the line: calls, answers, and the troubles they may hold.
 
 An operation is written once, as a generator: it yields a `Call` (and gets its `Answer`) or a
-`Pause` (seconds), and returns its result. The two clients drive the same generators, one by
-blocking and one by awaiting.
+`Pause` (seconds), and returns its result. The two clients drive the same generators,
+one by blocking and one by awaiting.
 """
 
 from __future__ import annotations
@@ -107,6 +107,18 @@ def segment(text: str) -> str:
     if not text or text in (".", ".."):
         raise errors.Invalid(f"{text!r} is no name or id")
     return quote(text, safe="")
+
+
+def nobody_answers(url: str, cause: str) -> NotSent:
+    return NotSent(
+        f"no network answers at {url} ({cause})\n"
+        "Is it up? `maillage status` tells; `maillage up` starts one on this machine."
+    )
+
+
+def headers_of(token: str) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": "maillage"}
+    return headers | {"Authorization": f"Bearer {token}"} if token else headers
 
 
 def request_target(call: Call) -> str:
