@@ -6,6 +6,7 @@ there are; each says under which path (below the model) it stands.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -72,9 +73,46 @@ def fit(document: Document, model: type[Model]) -> tuple[Model | None, tuple[Pro
     try:
         return model.model_validate(document.value), ()
     except ValidationError as error:
-        found = [problem for item in error.errors() for problem in _problems(document, model, item)]
+        errors = [item for item in error.errors() if not _is_echo(item)]
+        found = [problem for item in errors for problem in _problems(document, model, item)]
+        found += _hidden(document, model, errors)
         unique = dict.fromkeys(found)  # a value may break the same rule under two members of a union
         return None, tuple(sorted(unique, key=lambda problem: problem.line))
+
+
+def _is_echo(error: Any) -> bool:
+    """A list said to be too short because its items are wrong: they have their own problems."""
+    return bool(error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"])
+
+
+def _hidden(document: Document, model: type[BaseModel], errors: list[Any]) -> list[Problem]:
+    """What a model's rules across fields find once its wrong keys are out: they run only where all fit.
+
+    Only findings about a key that stands in the text count: the others may come from the taking out.
+    """
+    value = copy.deepcopy(document.value)
+    for item in errors:
+        path = _known_path(value, item["loc"])
+        around = value
+        for step in path[:-1]:
+            around = around[step]
+        if path and isinstance(around, dict):
+            around.pop(path[-1], None)
+    try:
+        model.model_validate(value)
+    except ValidationError as second:
+        raised = [
+            (_known_path(value, item["loc"]), item.get("ctx", {}).get("error")) for item in second.errors()
+        ]
+        found = [
+            (path + f.at, f) for path, rules in raised if isinstance(rules, Findings) for f in rules.findings
+        ]
+        return [
+            document.problem(path, finding.what, finding.mend)
+            for path, finding in found
+            if finding.at and _known_path(document.value, path) == path
+        ]
+    return []
 
 
 def json_schema(model: type[BaseModel], title: str) -> dict[str, Any]:
@@ -91,11 +129,12 @@ def _problems(document: Document, model: type[BaseModel], error: Any) -> list[Pr
     if error["type"] == "extra_forbidden":
         key = str(path[-1])[:60]
         return [document.problem(path, f"unknown key {key!r}", did_you_mean(key, _fields(model, path[:-1])))]
-    if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
-        return []  # its items are wrong and have their own problems
     if error["type"] == "missing":
         key = error["loc"][-1]
         return [document.problem((*path, key), "is missing", f"add `{key}:`")]
+    if error["type"] in ("model_type", "model_attributes_type"):
+        known = ", ".join(_fields(model, path))
+        return [document.problem(path, f"must be a mapping, not {_shown(error['input'])}", f"keys: {known}")]
     what, mend = _words(error)
     return [document.problem(path, what, mend)]
 
@@ -116,11 +155,14 @@ def _words(error: Any) -> tuple[str, str]:
     value, kind = error["input"], error["type"]
     if kind == "literal_error":
         known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-        return f"{_shown(value)} is none of {', '.join(known)}", did_you_mean(str(value), known)
+        near = did_you_mean(str(value), known)
+        return f"{_shown(value)} is none of {', '.join(known)}", "" if near.startswith("known") else near
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message.replace("Input should be", "must be").replace("Input should have", "must have")
     if kind == "value_error":
         return message, ""
+    if kind in ("tuple_type", "list_type"):
+        return f"must be a list, not {_shown(value)}", "write [one, two], or lines that begin with -"
     if kind == "string_type" and not isinstance(value, list | Mapping) and value is not None:
         return f"{_shown(value)} is not text", "put it in quotes"
     return f"{message}, not {_shown(value)}", _MENDS.get(kind, "") if isinstance(value, str) else ""

@@ -7,8 +7,10 @@ the time is charged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class JobState(StrEnum):
@@ -129,3 +131,32 @@ def after_ending(reason: EndReason, retries_left: int) -> JobState:
     if ending.uses_retry and retries_left <= 0:
         return JobState.FAILED
     return ending.job
+
+
+def table_markdown() -> str:
+    """The tables and the two machines, for docs/reference/lifecycle.md (a test compares them)."""
+    rows = [
+        "| a run ended because | run becomes | job becomes | uses a retry | charged |",
+        "|---|---|---|---|---|",
+    ]
+    for reason, ending in ENDINGS.items():
+        job = f"{ending.job}; failed without retries left" if ending.uses_retry else str(ending.job)
+        retry, charged = ("yes" if flag else "no" for flag in (ending.uses_retry, ending.charged))
+        rows.append(f"| {reason} | {ending.run} | {job} | {retry} | {charged} |")
+    return "\n\n".join(
+        (
+            "## Job\n\n" + _diagram(JOB_TRANSITIONS, JobState.PENDING),
+            "## Run\n\n" + _diagram(RUN_TRANSITIONS, RunState.ASSIGNED),
+            "## Endings\n\n" + "\n".join(rows),
+        )
+    )
+
+
+def _diagram(transitions: Mapping[Any, frozenset[Any]], first: StrEnum) -> str:
+    """A Mermaid state diagram, in the order of the enum."""
+    states = list(transitions)
+    arrows = [f"    [*] --> {first}"]
+    for state in states:
+        arrows += [f"    {state} --> {to}" for to in states if to in transitions[state]]
+        arrows += [] if transitions[state] else [f"    {state} --> [*]"]
+    return "\n".join(("```mermaid", "stateDiagram-v2", *arrows, "```"))
