@@ -221,6 +221,7 @@ def test_a_wrong_key_of_a_job_says_where_what_and_how_to_mend(more, where, words
         ("name: a\ncommand: python train.py", "command", "`script:`"),
         ("name: a\ncommand: [python, [x]]", "command[1]", "quotes"),
         ("name: a\ncommand: ['', x]", "command[0]", "no program"),
+        ("name: a\ncommand: [sleep, 1.10]", "command[1]", "quotes"),
         ("name: -a\ncommand: [x]", "name", "no name"),
         ("name: A\ncommand: [x]", "name", "no name"),
         (f"name: {'a' * 64}\ncommand: [x]", "name", "no name"),
@@ -348,6 +349,8 @@ class TestSchemas:
         assert "10m" in schema["properties"]["time_limit"]["examples"]
         resources = schema["$defs"]["Resources"]["properties"]
         assert "GB300-NVL72" in resources["accelerator"]["anyOf"][0]["enum"]
+        assert [form["type"] for form in schema["properties"]["sites"]["anyOf"]] == ["string", "array"]
+        assert {"type": "integer", "minimum": 0} in specs.endpoint_schema()["properties"]["replicas"]["anyOf"]
 
     def test_a_file_is_a_job_unless_it_says_endpoint(self):
         schema = specs.file_schema()

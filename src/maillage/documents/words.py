@@ -6,7 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 from maillage.documents.fit import Finding, Findings
 from maillage.units import DIGEST_PATTERN, DURATION_PATTERN, ENV_NAME_PATTERN, NAME_PATTERN, parse_duration
@@ -53,13 +60,32 @@ def _kind(value: Any) -> str:
 
 
 def _text_schema(pattern: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+    shown = {"examples": list(examples)} if examples else {}
+    return WithJsonSchema({"type": "string", "pattern": pattern, **shown})
+
+
+class OneOrMore:
+    """In an annotation of a tuple: one word stands for a list of one, in the text and in the schema."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_before_validator_function(listed, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
+
+
+def listed(value: Any) -> Any:
+    """One word as a list of one."""
+    return [value] if isinstance(value, str) else value
 
 
 Name = Annotated[
     str,
     BeforeValidator(word(NAME_PATTERN, "name", "use lower-case letters, digits and '-', at most 63")),
-    _text_schema(NAME_PATTERN, "paris"),
+    _text_schema(NAME_PATTERN),
 ]
 Country = Annotated[
     str,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core.core_schema import CoreSchema
 
 from maillage.documents import Finding, Findings, require
 from maillage.documents.words import Digest
@@ -72,6 +73,15 @@ class Replicas(Shape):
         return self
 
 
+class _OrNumber:
+    """Tells the schema of the short form, `replicas: 2`."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"type": "integer", "minimum": 0}]}
+
+
 class Objective(Shape):
     """What the network steers replicas by."""
 
@@ -89,7 +99,9 @@ class EndpointSpec(Request):
     context_tokens: Annotated[int, whole(128, 16_777_216)] = Field(
         2048, description="longest prompt and answer together, tokens"
     )
-    replicas: Replicas = Field(Replicas(), description="how many, at least and at most")
+    replicas: Annotated[Replicas, _OrNumber()] = Field(
+        Replicas(), description="how many, at least and at most; one number for both"
+    )
     job_class: ClassName = Field(
         "reserved", alias="class", description="reserved goes first; only flexible work is preempted"
     )

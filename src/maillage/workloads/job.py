@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from maillage.documents import Finding, Findings, require
-from maillage.documents.words import Digest, Duration, EnvName
+from maillage.documents.words import Digest, Duration, EnvName, OneOrMore
 from maillage.units import DIGEST_PATTERN, ENV_NAME_PATTERN, format_duration, is_job_id
-from maillage.workloads.request import ClassName, Request, Shape, listed, no_nul, whole
+from maillage.workloads.request import ClassName, Request, Shape, no_nul, whole
 
 MAX_ARRAY = 10_000
+MAX_WORDS = 10_000  # of a command
 MAX_TIME_LIMIT_S = 366 * 86400.0
 MAX_ARGUMENT_BYTES = 128 * 1024  # Linux's MAX_ARG_STRLEN
 MAX_COMMAND_BYTES = 1024 * 1024  # half of the usual ARG_MAX: the environment needs room too
@@ -28,7 +29,11 @@ def _command(value: Any) -> Any:
             Finding("must be a list of words", "write [python, train.py], or `script:` for shell text")
         )
     if isinstance(value, list | tuple):
-        wrong = [index for index, word in enumerate(value) if not isinstance(word, str | int) or word is True]
+        wrong = [
+            index
+            for index, word in enumerate(value)
+            if not isinstance(word, str | int | float) or isinstance(word, bool)
+        ]
         require(Finding("is not text", "put it in quotes", (index,)) for index in wrong)
         return [str(word) for word in value]
     return value
@@ -85,7 +90,7 @@ RelativePath = Annotated[
     BeforeValidator(_relative),
     WithJsonSchema({"type": "string", "minLength": 1, "examples": ["data/"]}),
 ]
-Texts = Annotated[tuple[str, ...], BeforeValidator(listed)]
+Texts = Annotated[tuple[str, ...], OneOrMore()]
 
 
 class Checkpoint(Shape):
@@ -151,10 +156,16 @@ class OnDisconnect(Shape):
 class JobSpec(Request):
     """A job: what to run, with what, until when, and what it needs and leaves."""
 
-    kind: Literal["job"] = Field("job", description="job is the default; the other kind is endpoint")
-    command: Annotated[tuple[str, ...], BeforeValidator(_command)] = Field(
-        (), max_length=10_000, description="the words of the command, run without a shell"
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["command"]}, {"required": ["script"]}]},
     )
+
+    kind: Literal["job"] = Field("job", description="job is the default; the other kind is endpoint")
+    command: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_command),
+        WithJsonSchema({"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MAX_WORDS}),
+    ] = Field((), max_length=MAX_WORDS, description="the words of the command, run without a shell")
     script: str = Field("", description="shell text, run by bash; instead of `command`")
     workers: Annotated[int, whole(1, 100_000)] = Field(
         1, description="processes that start together (a gang), each with its RANK"
@@ -171,7 +182,7 @@ class JobSpec(Request):
     deadline: Annotated[
         datetime | None,
         BeforeValidator(lambda value: None if value is None else _deadline(value)),
-        WithJsonSchema({"type": "string", "format": "date-time"}),
+        WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
     ] = Field(
         None, description="when it should have ended, with a zone", examples=["2026-12-01T08:00:00+01:00"]
     )
@@ -182,7 +193,7 @@ class JobSpec(Request):
     )
     workdir: str = Field("", max_length=4096, description="folder that travels, relative to this file")
     inputs: tuple[Input, ...] = Field((), max_length=100, description="files it needs from elsewhere")
-    outputs: Annotated[tuple[RelativePath, ...], BeforeValidator(listed)] = Field(
+    outputs: Annotated[tuple[RelativePath, ...], OneOrMore()] = Field(
         ("**",), max_length=1000, description="patterns in $MAILLAGE_OUTPUT_DIR that are kept"
     )
     env: Annotated[
@@ -190,7 +201,7 @@ class JobSpec(Request):
         BeforeValidator(_environment),
         WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "integer"]}}),
     ] = Field(default_factory=dict, description="variables of its environment")
-    secrets: Annotated[tuple[EnvName, ...], BeforeValidator(listed)] = Field(
+    secrets: Annotated[tuple[EnvName, ...], OneOrMore()] = Field(
         (), max_length=100, description="names of the project's secrets that it sees as variables"
     )
     on_disconnect: OnDisconnect = Field(OnDisconnect(), description="when its site cannot be seen")

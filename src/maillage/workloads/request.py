@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from maillage.documents import Finding, Findings, did_you_mean, require
-from maillage.documents.words import Country, Name
+from maillage.documents.words import Country, Name, OneOrMore, listed
 from maillage.network.catalogue import ACCELERATORS, CPU
 
 ClassName = Literal["reserved", "standard", "flexible"]
@@ -19,11 +19,6 @@ Optimise = Literal["wait", "carbon", "price"]
 def whole(low: int, high: int) -> Any:
     """A whole number in a range; `true` and `"2"` are none."""
     return Field(strict=True, ge=low, le=high)
-
-
-def listed(value: Any) -> Any:
-    """One word stands for a list of one."""
-    return [value] if isinstance(value, str) else value
 
 
 def _accelerators(value: Any) -> Any:
@@ -56,17 +51,19 @@ class Shape(BaseModel):
 class Resources(Shape):
     """What one worker takes, all on one node."""
 
-    accelerator: Annotated[tuple[str, ...], BeforeValidator(_accelerators)] = Field(
-        (CPU,),
-        description="any of these kinds will do; cpu asks for CPUs only",
-        json_schema_extra={
-            "anyOf": [
-                {"enum": list(ACCELERATORS)},
-                {"type": "array", "items": {"enum": list(ACCELERATORS)}, "minItems": 1},
-            ],
-            "examples": ["H100", ["H100", "H200"]],
-        },
-    )
+    accelerator: Annotated[
+        tuple[str, ...],
+        BeforeValidator(_accelerators),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"enum": list(ACCELERATORS)},
+                    {"type": "array", "items": {"enum": list(ACCELERATORS)}, "minItems": 1},
+                ],
+                "examples": ["H100", ["H100", "H200"]],
+            }
+        ),
+    ] = Field((CPU,), description="any of these kinds will do; cpu asks for CPUs only")
     per_worker: Annotated[int, whole(1, 1024)] = Field(
         1, description="accelerators of a worker; CPUs where cpu"
     )
@@ -105,10 +102,10 @@ class Request(Shape):
     name: Name = Field(description="lower-case letters, digits and '-'", examples=["train-gpt"])
     project: Name = Field("default", description="the project that pays")
     resources: Resources = Field(Resources(), description="what one worker (or replica) takes")
-    sites: Annotated[tuple[Name, ...], BeforeValidator(listed)] = Field(
+    sites: Annotated[tuple[Name, ...], OneOrMore()] = Field(
         (), max_length=1000, description="sites that may run it; any where empty"
     )
-    residency: Annotated[tuple[Country, ...], BeforeValidator(listed)] = Field(
+    residency: Annotated[tuple[Country, ...], OneOrMore()] = Field(
         (), max_length=250, description="countries it may run in; any where empty"
     )
     optimise: Optimise = Field("wait", description="what to look at first where there is a choice")
