@@ -29,11 +29,8 @@ def _command(value: Any) -> Any:
             Finding("must be a list of words", "write [python, train.py], or `script:` for shell text")
         )
     if isinstance(value, list | tuple):
-        wrong = [
-            index
-            for index, word in enumerate(value)
-            if not isinstance(word, str | int | float) or isinstance(word, bool)
-        ]
+        # a number with a point is no text that comes back as it was: 1.10 would be 1.1
+        wrong = [index for index, word in enumerate(value) if type(word) not in (str, int)]
         require(Finding("is not text", "put it in quotes", (index,)) for index in wrong)
         return [str(word) for word in value]
     return value
