@@ -1,0 +1,104 @@
+"""What goes out: JSON by orjson, and every trouble in one shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from fastapi import Request, WebSocket
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.websockets import WebSocketState
+
+from maillage.errors import Invalid, NotFound, NotSignedIn, Problem, Problems, Unreachable, UserError
+
+Json = dict[str, Any]
+
+_CODES = {401: "NotSignedIn", 403: "NotAllowed", 404: "NotFound", 405: "NotAllowed", 413: "TooLarge"}
+_RETRY_AFTER_S = "1"
+
+
+class JsonAnswer(Response):
+    """JSON bytes; dataclasses, datetimes and tuples as orjson writes them."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def error_body(error: UserError) -> Json:
+    """`{"error": {"code", "message", "problems": [...]}}`; the code is the error's class."""
+    problems = error.problems if isinstance(error, Problems) else ()
+    return {
+        "error": {
+            "code": type(error).__name__,
+            "message": str(error),
+            "problems": [_problem(problem) for problem in problems],
+        }
+    }
+
+
+def error_answer(error: UserError) -> Response:
+    headers = {}
+    if isinstance(error, NotSignedIn):
+        headers["WWW-Authenticate"] = 'Bearer realm="maillage"'
+    if isinstance(error, Unreachable):
+        headers["Retry-After"] = _RETRY_AFTER_S
+    return JsonAnswer(error_body(error), status_code=error.http_status, headers=headers)
+
+
+async def on_user_error(connection: Request | WebSocket, error: Exception) -> Response:
+    """The answer; a websocket that is not open yet is refused with it, an open one closes with its words."""
+    assert isinstance(error, UserError)
+    answer = error_answer(error)
+    if isinstance(connection, WebSocket):
+        if connection.application_state is WebSocketState.CONNECTING:
+            await connection.send_denial_response(answer)
+        elif connection.application_state is WebSocketState.CONNECTED:
+            await connection.close(code=1011, reason=str(error)[:120])
+    return answer
+
+
+async def on_bad_request(_: Request, error: Exception) -> Response:
+    """Every field that the edge refused, at once."""
+    assert isinstance(error, RequestValidationError)
+    problems = [
+        Problem(where=_path(tuple(item["loc"])), what=str(item["msg"]), source="request")
+        for item in error.errors()
+    ]
+    return error_answer(Problems(problems) if problems else Invalid("the request cannot be read"))
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Refusals of the framework itself: no such route, no such method."""
+    assert isinstance(error, HTTPException)
+    message = str(error.detail)
+    if error.status_code == NotFound.http_status:
+        message = f"there is nothing at {request.url.path}: see /openapi.json"
+    code = _CODES.get(error.status_code, "Invalid")
+    body = {"error": {"code": code, "message": message, "problems": []}}
+    return JsonAnswer(body, status_code=error.status_code, headers=error.headers)
+
+
+def _problem(problem: Problem) -> Json:
+    return {
+        "where": problem.where,
+        "what": problem.what,
+        "mend": problem.mend,
+        "line": problem.line,
+        "source": problem.source,
+    }
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """`("body", "jobs", 0, "spec")` as `jobs[0].spec`.
+
+    >>> _path(("body", "jobs", 0, "spec"))
+    'jobs[0].spec'
+    """
+    path = ""
+    for part in location[1:]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path

@@ -1,0 +1,1 @@
+"""The console: one read-only page, drawn here, with one stream behind it."""
