@@ -83,6 +83,7 @@ class Here:
 
     known: dict[str, tuple[Replica, ...]]
     records: list[Usage] = field(default_factory=list)
+    gateway: Gateway | None = None
 
     def replicas(self, model_name: str, projects: set[str] | None) -> tuple[Replica, ...]:
         return self.known.get(model_name, ())
@@ -112,7 +113,7 @@ async def authorise(token: str, project: str) -> Caller:
 @contextmanager
 def serving(here: Here, **limits: int) -> Iterator[str]:
     """The gateway in a real server on loopback, in a thread of its own."""
-    gateway = Gateway(here, authorise, here, limits=Limits(**{"body_bytes": 100_000} | limits))
+    gateway = here.gateway = Gateway(here, authorise, here, limits=Limits(**{"body_bytes": 100_000} | limits))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

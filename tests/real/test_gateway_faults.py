@@ -15,6 +15,7 @@ import pytest
 from gateway_rig import TOKEN, Here, serving, wait_until
 
 from maillage.control.service import Replica
+from maillage.scheduling.replicas import ReplicaDemand
 
 Writer = asyncio.StreamWriter
 Script = Callable[[Writer], Coroutine[Any, Any, None]]
@@ -225,6 +226,19 @@ def test_a_hang_up_before_the_first_byte_cuts_the_engine_off(engine, stream: boo
         assert (used.status, used.completion_tokens) == (499, 0)
 
 
+def test_a_hang_up_midway_is_charged_what_had_come_and_no_more(engine) -> None:
+    async def four_tokens_and_then_none(writer: Writer) -> None:
+        writer.write(head() + event("", 0) + b"".join(event("x", number) for number in (1, 2, 4)))
+        await asyncio.sleep(30)
+
+    here = before(engine(four_tokens_and_then_none))
+    with serving(here) as url:
+        with client(url).chat.completions.create(**ASKED, stream=True) as stream:
+            next(iter(stream))
+        (used,) = here.last()
+        assert (used.status, used.prompt_tokens, used.completion_tokens) == (499, 3, 4)
+
+
 def test_a_full_endpoint_answers_429_and_then_recovers(engine) -> None:
     silent = engine(None)
     here = before(silent)
@@ -237,8 +251,10 @@ def test_a_full_endpoint_answers_429_and_then_recovers(engine) -> None:
         waiting = threading.Thread(target=ask_and_leave)
         waiting.start()
         wait_until(lambda: silent.asked == 1)
+        assert here.gateway.demand("chat") == ReplicaDemand(in_flight=1)
         with pytest.raises(openai.RateLimitError) as full:
             client(url).chat.completions.create(**ASKED)
+        assert here.gateway.demand("chat") == ReplicaDemand(in_flight=1, queued=1)
         assert full.value.response.headers["retry-after"] and full.value.code == "rate_limit_exceeded"
         waiting.join(10)
         wait_until(lambda: silent.cut == 1)

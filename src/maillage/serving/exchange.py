@@ -10,11 +10,17 @@ import asyncio
 
 import orjson
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from maillage.serving.answers import StreamedAnswer, WholeAnswer
-from maillage.serving.metering import Meter, Tally
-from maillage.serving.refusals import Refusal, from_engine, upstream_lost
+from maillage.serving.metering import HUNG_UP, Meter, Tally
+from maillage.serving.refusals import (
+    NO_REPLICA_READY,
+    RATE_LIMIT_EXCEEDED,
+    Refusal,
+    from_engine,
+    upstream_lost,
+)
 from maillage.serving.requests import Asked
 from maillage.serving.routing import Replica
 from maillage.serving.upstream import EngineError, EngineLost, EngineStream, Upstream
@@ -34,7 +40,14 @@ class Exchange(Response):
         self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = asyncio.create_task(self._metered(send))
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        answer = asyncio.create_task(self._metered(sending))
         gone = asyncio.create_task(_client_gone(receive))
         gone.add_done_callback(lambda _: answer.cancel())
         try:
@@ -42,14 +55,19 @@ class Exchange(Response):
         except asyncio.CancelledError:
             if not gone.done():  # not the client but the server ends us
                 raise
+            if not started:  # nobody reads it, but access logs and metrics see what happened
+                await Response(status_code=HUNG_UP)(scope, receive, send)
         finally:
             gone.cancel()
 
     async def _metered(self, send: Send) -> None:
-        tally = self._tally
+        tally, demand = self._tally, self._upstream.demand
         try:
-            await self._answer(send)
+            with demand.under_way(tally.model):
+                await self._answer(send)
         except Refusal as refusal:
+            if refusal.code in (NO_REPLICA_READY, RATE_LIMIT_EXCEEDED):
+                demand.turned_away(tally.model)
             tally.status = refusal.http_status
             await _send_whole(send, tally.status, refusal.headers() | tally.headers(), refusal.body())
         finally:

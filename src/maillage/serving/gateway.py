@@ -19,6 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from maillage.errors import NotSignedIn, UserError
+from maillage.scheduling.replicas import ReplicaDemand
 from maillage.serving.counters import Counters
 from maillage.serving.exchange import Exchange
 from maillage.serving.metering import HUNG_UP, Caller, Meter, Tally, TokenCount, Usage
@@ -57,7 +58,7 @@ class Authorise(Protocol):
 class Limits:
     """`in_flight_per_replica`: beyond it a replica gets nothing more, and the client a 429."""
 
-    body_bytes: int = 8 * 1024 * 1024
+    body_bytes: int = 4 * 1024 * 1024
     in_flight_per_replica: int = 64
 
 
@@ -94,9 +95,9 @@ class Gateway:
     ) -> None:
         await self._upstream.__aexit__(kind, error, trace)
 
-    def in_flight(self) -> Mapping[str, int]:
-        """Requests under way by run id: the load that replica counts are decided from."""
-        return dict(self._upstream.in_flight)
+    def demand(self, name: str) -> ReplicaDemand:
+        """What is asked of an endpoint now: what its replica count is decided from. From any thread."""
+        return self._upstream.demand.of(name)
 
     async def answer(self, endpoint: Endpoint, request: Request) -> Response:
         """A chat or text completion: relayed from a replica, or refused in OpenAI's words."""

@@ -9,6 +9,9 @@ import orjson
 
 from maillage.errors import NotAllowed, NotSignedIn, TooLarge, Unreachable, UserError
 
+NO_REPLICA_READY = "no_replica_ready"
+RATE_LIMIT_EXCEEDED = "rate_limit_exceeded"
+
 
 class Refusal(UserError):
     """An answer other than 200. `type` and `code` are OpenAI's words; `param` names the field at fault."""
@@ -66,7 +69,7 @@ def none_ready(name: str, replicas: int, retry_after_s: int) -> Refusal:
         f"The model {name!r} cannot answer now: {state}. "
         f"Try again in {retry_after_s} s; `maillage endpoint show {name}` says why.",
         type="server_error",
-        code="no_replica_ready",
+        code=NO_REPLICA_READY,
         retry_after_s=retry_after_s,
     )
 
@@ -77,7 +80,7 @@ def all_full(name: str, replicas: int, limit: int) -> Refusal:
         f"The model {name!r} is full: each of its {replicas} ready replicas has {limit} requests under way. "
         "Try again in a moment.",
         type="requests",
-        code="rate_limit_exceeded",
+        code=RATE_LIMIT_EXCEEDED,
         retry_after_s=1,
     )
 

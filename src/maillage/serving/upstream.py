@@ -19,6 +19,7 @@ import aiohttp
 import orjson
 
 from maillage.serving.answers import DONE, Lines
+from maillage.serving.demand import Demand
 from maillage.serving.refusals import all_full, from_engine, none_ready, upstream_lost
 from maillage.serving.requests import Asked
 from maillage.serving.routing import Replica, ready_replicas, route
@@ -115,7 +116,8 @@ class Upstream:
     """Opens answers on replicas. Enter it once, inside the event loop that serves."""
 
     def __init__(self, *, in_flight_limit: int, carbon_g_per_kwh: Callable[[str], float]) -> None:
-        self.in_flight: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()  # by run id
+        self.demand = Demand()
         self._in_flight_limit = in_flight_limit
         self._carbon_g_per_kwh = carbon_g_per_kwh
         self._suspect_until_s: dict[str, float] = {}
