@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from maillage.workloads.lifecycle import EndReason, RunState
+
+if TYPE_CHECKING:
+    from subprocess import Popen
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,37 @@ class Engine(Protocol):
 
     def observe(self) -> tuple[RunReport, ...]: ...
 
-    def logs(self, run_id: str, worker: int, offset: int, limit: int) -> bytes:
-        """At most `limit` bytes of a worker's output from byte `offset` on."""
+    def logs(self, run_id: str, worker: int, offset: int, limit: int) -> tuple[int, bytes]:
+        """(offset of the first byte, at most `limit` bytes) of a worker's output from `offset` on.
+
+        The first byte is later than asked where the engine no longer has what was before."""
 
     def release(self, run_id: str) -> None:
         """Upstream knows how this run ended: it need not be observed any more."""
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """An engine that says itself when there is something to look at, so that nobody polls it."""
+
+    def fileno(self) -> int:
+        """A descriptor, readable when there is news; `observe` takes it in."""
+
+    def fresh_output(self) -> frozenset[str]:
+        """Runs with output that was not there at the last call."""
+
+
+@runtime_checkable
+class Leases(Protocol):
+    """An engine whose runs stop by themselves when the site is cut off for too long."""
+
+    def renew_leases(self, contact_s: float) -> None:
+        """The network was reached by a call that was sent at `contact_s` (time.monotonic)."""
+
+
+@runtime_checkable
+class Shells(Protocol):
+    """An engine that can put a person into a run's environment."""
+
+    def open_shell(self, run_id: str, worker: int, terminal: int) -> Popen[bytes] | None:
+        """A shell on the terminal's descriptor; None where that worker is not running."""
