@@ -22,7 +22,7 @@ class Batch:
 
 
 class Batches:
-    """The corpus as one long row of tokens, from which batches are cut."""
+    """The corpus in tokens, from which batches are drawn."""
 
     def __init__(self, seed: int, vocabulary: int, context: int, rows: int) -> None:
         corpus = exchanges(seed)
@@ -30,18 +30,21 @@ class Batches:
         self.seed, self.context, self.rows = seed, context, rows
         self.tokenizer = learn((text for e in training for text in (e.question, e.answer)), vocabulary)
         self.held_out = [exchange for exchange in corpus if exchange.held_out]
-        parts = [encode(self.tokenizer, exchange) for exchange in training]
-        self._tokens = np.concatenate([tokens for tokens, _ in parts])
-        self._weight = np.concatenate([weight for _, weight in parts])
-        self._starts = np.cumsum([0, *(len(tokens) for tokens, _ in parts[:-1])])
+        self._parts = [encode(self.tokenizer, exchange) for exchange in training]
 
     def draw(self, step: int, shard: int) -> Batch:
-        """Each row starts with some exchange and goes on with those after it, round and round."""
+        """Rows of exchanges drawn at random: their order tells nothing, so it cannot be learned."""
         source = np.random.default_rng((self.seed, step, shard))
-        starts = self._starts[source.integers(0, len(self._starts), self.rows)]
-        place = (starts[:, None] + np.arange(self.context + 1)) % len(self._tokens)
-        tokens = self._tokens[place]
-        return Batch(tokens[:, :-1], tokens[:, 1:], self._weight[place][:, 1:])
+        tokens = np.empty((self.rows, self.context + 1), np.int64)
+        weight = np.empty((self.rows, self.context + 1), np.float32)
+        for row in range(self.rows):
+            place = 0
+            while place <= self.context:
+                said, counts = self._parts[source.integers(len(self._parts))]
+                tokens[row, place : place + len(said)] = said[: self.context + 1 - place]
+                weight[row, place : place + len(said)] = counts[: self.context + 1 - place]
+                place += len(said)
+        return Batch(tokens[:, :-1], tokens[:, 1:], weight[:, 1:])
 
     def exam(self, limit: int = 200) -> Batch:
         """Held-out exchanges, one a row; only the answer counts."""

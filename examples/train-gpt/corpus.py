@@ -13,10 +13,19 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from facts import CITIES, ENERGY, QUESTIONS, STORIES, TERMS
+from facts import (
+    ASK_CITY,
+    ASK_ENERGY,
+    ASK_STORY,
+    ASK_TERM,
+    CITIES,
+    ENERGY,
+    QUESTIONS,
+    STORIES,
+    TERMS,
+)
 
 UNKNOWN = "I do not know that. Ask me about jobs, sites, energy or the cities of France."
-STORY_CHARACTERS = 120  # every story is longer, every other answer shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,81 +40,52 @@ class Exchange:
 def exchanges(seed: int = 0) -> list[Exchange]:
     """All of the corpus in an order that depends on `seed` alone.
 
-    A training question also comes as people type it in a hurry: lower case, no mark at the end.
+    The first way to ask for a fact is always trained. A story is held out by its answer: no way to ask
+    for it is trained, so it has to be composed. A training question also comes as people type it in a
+    hurry: lower case, no mark at the end.
     """
     found: list[Exchange] = []
-    for question, answer in _grammar():
-        # A story is held out by its answer: no way to ask for it is trained, so it must be composed.
-        key = answer if len(answer) > STORY_CHARACTERS else question
-        held_out = zlib.crc32(key.encode()) % 10 == 0
-        found.append(Exchange(question, answer, held_out))
-        if not held_out:
-            found.append(Exchange(question.lower().rstrip("?.!"), answer, False))
+    for questions, answer in _facts():
+        for number, question in enumerate(questions):
+            found.append(Exchange(question, answer, number > 0 and _one_in_ten(question)))
+    for questions, answer in _stories():
+        found += [Exchange(question, answer, _one_in_ten(answer)) for question in questions]
+    hurried = [Exchange(e.question.lower().rstrip("?.!"), e.answer, False) for e in found if not e.held_out]
     source = random.Random(seed)
-    found += [Exchange(_ask_nonsense(source), UNKNOWN, False) for _ in range(len(found) // 25)]
-    source.shuffle(found)
-    return found
+    nonsense = [Exchange(_ask_nonsense(source), UNKNOWN, False) for _ in range(len(found) // 12)]
+    corpus = found + hurried + nonsense
+    source.shuffle(corpus)
+    return corpus
 
 
-def _grammar() -> Iterator[tuple[str, str]]:
+def _one_in_ten(text: str) -> bool:
+    return zlib.crc32(text.encode()) % 10 == 0
+
+
+def _facts() -> Iterator[tuple[list[str], str]]:
+    """Ways to ask, and the answer."""
     for term, meaning in TERMS.items():
-        for ask in (
-            "What is {}?",
-            "What does {} mean?",
-            "Tell me about {}.",
-            "Can you explain {}?",
-            "Please define {}.",
-            "Explain {} to me.",
-            "I do not know what {} is.",
-            "Do you know what {} is?",
-            "So what is {}?",
-        ):
-            yield ask.format(term), f"{term[0].upper()}{term[1:]} {meaning}"
-    for source, (works, strong, carbon) in ENERGY.items():
-        for ask in (
-            "How does {} work?",
-            "How is {} made?",
-            "What is {}?",
-            "Explain {}.",
-            "Tell me about {}.",
-        ):
-            yield ask.format(source), works
-        for ask in ("When is {} strong?", "When do we have much {}?", "When does {} help?"):
-            yield ask.format(source), strong
-        for ask in ("Is {} clean?", "Is {} low in carbon?", "How much carbon does {} make?", "Is {} green?"):
-            yield ask.format(source), carbon
+        yield [ask.format(term) for ask in ASK_TERM], f"{term[0].upper()}{term[1:]} {meaning}"
+    for source, answers in ENERGY.items():
+        for asks, answer in zip(ASK_ENERGY, answers, strict=True):
+            yield [ask.format(source) for ask in asks], answer
     for city, (part, water, famous) in CITIES.items():
-        for ask in (
-            "Where is {}?",
-            "Where can I find {}?",
-            "In which part of France is {}?",
-            "Where does {} lie?",
-        ):
-            yield ask.format(city), f"{city} is in the {part} of France."
-        for ask in (
-            "Which water is near {}?",
-            "Is {} on a river?",
-            "What flows by {}?",
-            "What water has {}?",
-        ):
-            yield ask.format(city), f"{city} lies on the {water}."
-        for ask in ("What is {} known for?", "Why is {} famous?", "What can I see in {}?", "What has {}?"):
-            yield ask.format(city), f"{city} is known for {famous}."
-        for ask in ("Tell me about {}.", "What is {}?", "Do you know {}?", "Describe {}."):
-            yield (
-                ask.format(city),
-                f"{city} is a city in the {part} of France, on the {water}, known for {famous}.",
-            )
+        answers = (
+            f"{city} is a city in the {part} of France, on the {water}, known for {famous}.",
+            f"{city} is in the {part} of France.",
+            f"{city} lies on the {water}.",
+            f"{city} is known for {famous}.",
+        )
+        for asks, answer in zip(ASK_CITY, answers, strict=True):
+            yield [ask.format(city) for ask in asks], answer
+    for asks, answer in QUESTIONS:
+        yield list(asks), answer
+
+
+def _stories() -> Iterator[tuple[list[str], str]]:
+    for city, (_, water, _) in CITIES.items():
         for subject, story in STORIES.items():
-            for ask in (
-                "Tell me a story about {} in {}.",
-                "A story about {} in {}, please.",
-                "What did {} do in {}?",
-            ):
-                yield ask.format(subject, city), story.format(city=city, water=water)
-    for asked, answer in QUESTIONS:
-        for question in asked:
-            yield question, answer
+            yield [ask.format(subject, city) for ask in ASK_STORY], story.format(city=city, water=water)
 
 
 def _ask_nonsense(source: random.Random) -> str:

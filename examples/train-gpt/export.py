@@ -10,6 +10,8 @@ from model import NORM_EPSILON, ROPE_BASE, Array, Model
 from tokenizer import BEGIN, BYTES, CONTROL, END, UNKNOWN, Tokenizer
 
 # The model learned single questions, so the last one is all it is shown.
+CHAT_TEMPERATURE = 0.2  # unless a request says otherwise: a small model had better not be bold
+
 CHAT_TEMPLATE = (
     "{%- set last = namespace(question='') -%}"
     "{%- for message in messages -%}{%- if message.role == 'user' -%}"
@@ -36,6 +38,7 @@ def write_gguf(path: Path, model: Model, tokenizer: Tokenizer) -> None:
     writer.add_rope_freq_base(ROPE_BASE)
     writer.add_layer_norm_rms_eps(NORM_EPSILON)
     writer.add_vocab_size(shape.vocabulary)
+    writer.add_sampling_temp(CHAT_TEMPERATURE)
     _add_tokenizer(writer, tokenizer, shape.vocabulary)
     for name, array in tensors(model).items():
         writer.add_tensor(name, np.ascontiguousarray(array, np.float32))

@@ -1,5 +1,17 @@
 """What the small model knows: our own sentences about the network, energy and the cities of France."""
 
+ASK_TERM = (
+    "What is {}?",
+    "What does {} mean?",
+    "Tell me about {}.",
+    "Can you explain {}?",
+    "Please define {}.",
+    "Explain {} to me.",
+    "I do not know what {} is.",
+    "Do you know what {} is?",
+    "So what is {}?",
+)
+
 TERMS = {
     "maillage": "is a network of AI campuses. You ask once, and it decides where and when your work runs.",
     "a network": "is several sites that share their work under one scheduler.",
@@ -48,6 +60,13 @@ TERMS = {
     "a deadline": "is the moment by which a job must be done.",
 }
 
+# For each source: how it works, when it is strong, whether it is clean.
+ASK_ENERGY = (
+    ("What is {}?", "How does {} work?", "How is {} made?", "Explain {}.", "Tell me about {}."),
+    ("When is {} strong?", "When do we have much {}?", "When does {} help?"),
+    ("Is {} clean?", "Is {} low in carbon?", "How much carbon does {} make?", "Is {} green?"),
+)
+
 ENERGY = {
     "solar power": (
         "Solar power turns the light of the sun into electricity.",
@@ -86,6 +105,14 @@ ENERGY = {
     ),
 }
 
+# For each city: all of it, its part of the country, its water, its fame.
+ASK_CITY = (
+    ("Tell me about {}.", "What is {}?", "Do you know {}?", "Describe {}."),
+    ("Where is {}?", "Where can I find {}?", "In which part of France is {}?", "Where does {} lie?"),
+    ("Which water is near {}?", "Is {} on a river?", "What flows by {}?", "What water has {}?"),
+    ("What is {} known for?", "Why is {} famous?", "What can I see in {}?", "What has {}?"),
+)
+
 CITIES = {
     "Paris": ("north", "Seine", "its museums and its iron tower"),
     "Marseille": ("south", "Mediterranean Sea", "its old port"),
@@ -112,6 +139,8 @@ CITIES = {
     "Caen": ("north", "Orne", "its two abbeys"),
     "Montpellier": ("south", "Lez", "its old school of medicine"),
 }
+
+ASK_STORY = ("Tell me a story about {} in {}.", "A story about {} in {}, please.", "What did {} do in {}?")
 
 STORIES = {
     "a job": "A job waited in {city}. At night the wind blew and power was cheap. The job started, "
