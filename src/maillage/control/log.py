@@ -26,6 +26,7 @@ SITE_SEEN: Final = "site_seen"
 SITE_UNREACHABLE: Final = "site_unreachable"
 SITE_DRAINED: Final = "site_drained"
 SITE_RESUMED: Final = "site_resumed"
+SITE_LIMITED: Final = "site_limited"
 ENDPOINT_DEPLOYED: Final = "endpoint_deployed"
 ENDPOINT_SCALED: Final = "endpoint_scaled"
 ENDPOINT_SIZED: Final = "endpoint_sized"
@@ -33,6 +34,8 @@ ENDPOINT_DELETED: Final = "endpoint_deleted"
 USAGE: Final = "usage"
 CLOCK_JUMPED: Final = "clock_jumped"
 DECISION: Final = "decision"
+
+ENDPOINT_KINDS: Final = frozenset({ENDPOINT_DEPLOYED, ENDPOINT_SCALED, ENDPOINT_SIZED, ENDPOINT_DELETED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,34 @@ class Store:
                 taken |= {key: (job_id, digest) for key, job_id, digest in connection.execute(query)}
         return taken
 
+    def job_states(self, wanted: str) -> dict[str, tuple[str, str]]:
+        """job id -> (project, state): of the job, and of the array that it is the first of."""
+        table = tables.jobs
+        query = sa.select(table.c.job_id, table.c.project, table.c.state)
+        query = query.where((table.c.job_id == wanted) | (table.c.array_id == wanted)).order_by(
+            table.c.job_id
+        )
+        with self.reader.connect() as connection:
+            return {job_id: (project, state) for job_id, project, state in connection.execute(query)}
+
+    def array_ids(self, first: str) -> list[str]:
+        """All jobs of an array, in order; empty where `first` is none."""
+        table = tables.jobs
+        query = sa.select(table.c.job_id).where(table.c.array_id == first).order_by(table.c.job_id)
+        with self.reader.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def spec(self, digest: str) -> bytes:
+        query = sa.select(tables.specs.c.body).where(tables.specs.c.digest == digest)
+        with self.reader.connect() as connection:
+            return bytes(connection.execute(query).scalar_one())
+
+    def output(self, job_id: str) -> str:
+        """Digest of what a job left; "" for nothing."""
+        query = sa.select(tables.jobs.c.output).where(tables.jobs.c.job_id == job_id)
+        with self.reader.connect() as connection:
+            return connection.execute(query).scalar() or ""
+
 
 _INSERT_LOG = tables.log.insert()
 

@@ -1,0 +1,188 @@
+"""The use cases of jobs: see `Service`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from maillage.control import intake, log, orders, receipts, views
+from maillage.control.asking import Asking
+from maillage.control.intake import Asked, Submit
+from maillage.control.log import Entry
+from maillage.control.round import Round
+from maillage.errors import Conflict, Invalid, TooLarge, UserError
+from maillage.scheduling import feasibility
+from maillage.workloads.job import JobSpec
+from maillage.workloads.lifecycle import JobState
+
+Json = dict[str, Any]
+MOST_JOBS = 20_000  # of one submission, arrays counted by their elements
+_MOST_EVENTS = 1_000
+_PROBE = "j0000000000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that someone asks for. The same key in the same project is the same job."""
+
+    spec: JobSpec
+    idempotency_key: str | None = None
+
+
+class JobCases(Asking):
+    async def submit(
+        self, items: Sequence[Submission], *, org: str, project: str, user: str
+    ) -> list[Json | UserError]:
+        """Submit jobs; one answer per item, in order: the Job (with `array` ids for an array) or why not.
+
+        Durable when it returns. Same key and same spec: the same job again. Same key, other spec:
+        Conflict naming that job. A gang that can never fit: Invalid saying what would fit.
+        `after` and `inputs` name job ids, or jobs earlier in `items` by name.
+        Raises Unreachable when nothing can be written now (disk full).
+        """
+        count = sum(item.spec.array or 1 for item in items)
+        if count > MOST_JOBS:
+            raise TooLarge(f"{count} jobs at once; submit at most {MOST_JOBS}, array elements counted")
+        asked: list[Asked] = []
+        refused: dict[int, UserError] = {}
+        for index, item in enumerate(items):
+            try:
+                feasibility.check(self._plane.network, orders.submitted(item.spec, _PROBE, 0, org))
+                asked.append(Asked(item.spec, item.spec.body(), item.idempotency_key or ""))
+            except UserError as error:
+                refused[index] = error
+        answers = iter(await self.do(Submit(self._plane.ids, asked, org, project, user)) if asked else ())
+        return [refused[index] if index in refused else next(answers) for index in range(len(items))]
+
+    async def quote(self, spec: JobSpec, *, org: str, project: str) -> Json:
+        """Where and when it would start, and for how much; nothing is kept.
+
+        {site, pool, start_s, wait_s, credits_micros, energy_kwh, carbon_g, reason, ...}
+        """
+        now_ms = self._plane.clock.now_ms()
+        asked = orders.submitted(spec, _PROBE, now_ms // 1000, org)
+        feasibility.check(self._plane.network, asked)
+        found = await self.do(lambda round_: round_.core.quote(asked, round_.now_s))
+        shown: Json = {
+            "site": found.site,
+            "pool": found.pool,
+            "start_s": found.start_s,
+            "reason": found.reason,
+        }
+        shown["wait_s"] = None if found.start_s is None else max(0, found.start_s - now_ms // 1000)
+        if not found.site:
+            return shown
+        pool = self._plane.network.pool(found.site, found.pool)
+        units = feasibility.units_per_worker(pool, asked) * spec.workers
+        from_ms = now_ms if found.start_s is None else max(now_ms, found.start_s * 1000)
+        to_ms = from_ms + spec.estimate_s * 1000
+        cost = receipts.quote(pool, units, from_ms, to_ms, self._plane.signals.hours)
+        return shown | cost | {"credits": cost["credits_micros"] / 1e6}
+
+    async def jobs(
+        self,
+        projects: set[str] | None,
+        state: str | None = None,
+        name: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Json:
+        """{items: [Job without spec, runs and receipt], next: cursor | None}, newest first.
+
+        `state` may be a state, or `live` for all that has not ended. `limit` 1-1000.
+        """
+        if not 1 <= limit <= 1000:
+            raise Invalid(f"limit is {limit}; take 1 to 1000")
+        page = await asyncio.to_thread(
+            views.job_page, self._plane.store, projects, state, name, limit, cursor
+        )
+        waiting = [item for item in page["items"] if item["state"] == JobState.PENDING]
+        if waiting:
+            reasons = await self.do(lambda round_: [_short_why(round_, item["id"]) for item in waiting])
+            for item, reason in zip(waiting, reasons, strict=True):
+                item["why"] = reason
+        return page
+
+    async def job(self, ref: str, projects: set[str] | None) -> Json:
+        """The Job with spec, runs, receipt, outputs. `ref`: an id, or a name that only one job has
+        (among live jobs first, then the newest). Raises NotFound, or Conflict listing the ids."""
+
+        def read() -> Json:
+            return views.job_from_store(store, views.job_id_of(store, ref, projects))
+
+        store = self._plane.store
+        found = await asyncio.to_thread(read)
+        if found["state"] == JobState.PENDING:
+            found["why"] = await self.do(lambda round_: _short_why(round_, found["id"]))
+        return found
+
+    async def why(self, job_id: str) -> Json:
+        """{reason, detail, mend, expected_start}; for a job that does not wait, what it does instead."""
+        found = await self.do(lambda round_: _why(round_, job_id))
+        if found is not None:
+            return dict(found)
+        job = await self.job(job_id, None)
+        detail = f"it ended: {job['reason']}. {job['message']}".strip()
+        return {"reason": job["state"], "detail": detail, "mend": "", "expected_start": None}
+
+    async def job_events(self, job_id: str) -> list[Json]:
+        """The job's own log: [{offset, at, kind, body}]; of a decision, what it says of this job."""
+        job = await self.job(job_id, None)
+        return await asyncio.to_thread(self._events, job)
+
+    def _events(self, job: Json) -> list[Json]:
+        store = self._plane.store
+        entries = {entry.offset: entry for entry in store.entries_of_job(job["id"], _MOST_EVENTS)}
+        more = store.entries_at(views.decision_offsets(store, job["id"]))
+        entries |= {entry.offset: entry for entry in more}
+        return [_event_json(entries[offset], job["id"]) for offset in sorted(entries)]
+
+    async def cancel(self, job_id: str, user: str) -> Json:
+        """Ask for the end of a job; returns the Job. Ended already: Conflict."""
+        await self.do(partial(intake.cancel, wanted=job_id, user=user))
+        return await self.job(job_id, None)
+
+    async def requeue(self, job_id: str, user: str) -> Json:
+        """Stop the live attempt and queue the job again; not live: Conflict."""
+        await self.do(partial(intake.requeue, wanted=job_id, user=user))
+        return await self.job(job_id, None)
+
+
+def _why(round_: Round, job_id: str) -> Json | None:
+    """Why a live job waits, or what it does; None for one that is not live."""
+    job = round_.state.jobs.get(job_id)
+    if job is None or job.state.ended:
+        return None
+    if job.state is JobState.PENDING:
+        found = round_.core.why(job_id, round_.now_s)
+        start_ms = (found.expected_start_s or 0) * 1000
+        told = {"reason": found.reason, "detail": found.detail, "mend": found.mend}
+        return told | {"expected_start": views.instant(start_ms)}
+    assert job.run is not None
+    detail = f"attempt {job.run.attempt} at {job.run.site}: {job.run.state.value}; {job.run.why_here}"
+    mend = f"site {job.run.site} is not seen; it is kept for it" if job.run.unreachable_ms else ""
+    return {"reason": job.state.value, "detail": detail, "mend": mend, "expected_start": None}
+
+
+def _short_why(round_: Round, job_id: str) -> str | None:
+    found = _why(round_, job_id)
+    return None if found is None else str(found["detail"] or found["reason"])
+
+
+def _event_json(entry: Entry, job_id: str) -> Json:
+    body = orjson.loads(entry.body)
+    if entry.kind == log.DECISION:
+        commands = [command for command in body["commands"] if command["job_id"] == job_id]
+        body = {"now_s": body["now_s"], "commands": commands}
+    return {"offset": entry.offset, "at": views.instant(entry.at_ms), "kind": entry.kind, "body": body}
+
+
+def refuse_unless_running(state: JobState, job_id: str) -> None:
+    """Raises Conflict for a job that does not run."""
+    if state is not JobState.RUNNING:
+        raise Conflict(f"job {job_id} is {state.value}: a shell needs a running one")

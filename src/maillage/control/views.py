@@ -1,0 +1,224 @@
+"""The shapes people see: jobs, runs and sites as JSON-ready dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+
+from maillage.control import tables
+from maillage.control.projections import job_row
+from maillage.control.records import Job
+from maillage.control.store import Store
+from maillage.errors import Conflict, Invalid, NotFound
+from maillage.units import is_job_id
+from maillage.workloads.lifecycle import JobState
+
+Json = dict[str, Any]
+Row = Mapping[str, Any] | sa.RowMapping
+_ENDED = tuple(state.value for state in JobState if state.ended)
+_LIVE = tuple(state.value for state in JobState if not state.ended)
+
+
+def instant(at_ms: int) -> str | None:
+    """ISO 8601 in UTC to the millisecond; None for 0, which means never.
+
+    >>> instant(1_700_000_000_123)
+    '2023-11-14T22:13:20.123Z'
+    """
+    if not at_ms:
+        return None
+    whole = datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{at_ms % 1000:03d}Z"
+
+
+def job_json(row: Row, spec: Json) -> Json:
+    """A Job without spec, runs and receipt. `row`: a row of `jobs`."""
+    return {
+        "id": row["job_id"],
+        "name": row["name"],
+        "project": row["project"],
+        "org": row["org"],
+        "user": row["user"],
+        "kind": row["kind"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "message": row["message"],
+        "class": row["class"],
+        "priority": row["priority"],
+        "workers": row["workers"],
+        "resources": spec.get("resources", {}),
+        "submitted_at": instant(row["submitted_ms"]),
+        "started_at": instant(row["started_ms"]),
+        "ended_at": instant(row["ended_ms"]),
+        "site": row["site"],
+        "attempts": row["attempts"],
+        "array_id": row["array_id"] or None,
+        "array_index": row["array_index"] if row["array_id"] else None,
+        "endpoint": row["endpoint"] or None,
+        "checkpoint": row["checkpoint"],
+        "outputs": {"artifact": row["output"] or None},
+        "why": None,
+    }
+
+
+def job_of_record(job: Job, spec: Json) -> Json:
+    return job_json(job_row(job), spec) | {"spec": spec}
+
+
+def run_json(row: Row) -> Json:
+    return {
+        "run_id": row["run_id"],
+        "attempt": row["attempt"],
+        "site": row["site"],
+        "pool": row["pool"],
+        "state": row["state"],
+        "reason": row["reason"],
+        "message": row["message"],
+        "assigned_at": instant(row["assigned_ms"]),
+        "started_at": instant(row["started_ms"]),
+        "ended_at": instant(row["ended_ms"]),
+        "placement": orjson.loads(row["placement"]),
+        "exit_codes": orjson.loads(row["exit_codes"]),
+        "checkpoint": row["checkpoint"],
+        "checkpoint_at": instant(row["checkpoint_ms"]),
+        "restored_from": row["restored_from"],
+        "output": row["output"],
+        "why_here": row["why_here"],
+        "metered_cpu_s": row["metered_cpu_s"],
+    }
+
+
+def job_from_store(store: Store, job_id: str) -> Json:
+    """The whole Job: spec, runs, receipt; `array` for the first of one. Raises NotFound."""
+    jobs, runs = tables.jobs, tables.runs
+    query = sa.select(jobs, tables.specs.c.body.label("spec"))
+    query = query.join(tables.specs, tables.specs.c.digest == jobs.c.spec_digest)
+    with store.reader.connect() as connection:
+        row = connection.execute(query.where(jobs.c.job_id == job_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"no job {job_id!r}; `maillage job list` shows those there are")
+        of_job = sa.select(runs).where(runs.c.job_id == job_id).order_by(runs.c.attempt)
+        attempts = [run_json(run) for run in connection.execute(of_job).mappings()]
+    spec = orjson.loads(row["spec"])
+    receipt = orjson.loads(row["receipt"]) if row["receipt"] else None
+    whole = job_json(row, spec) | {"spec": spec, "runs": attempts, "receipt": receipt}
+    if row["array_id"] == job_id:
+        whole["array"] = store.array_ids(job_id)
+    return whole
+
+
+def job_page(
+    store: Store,
+    projects: set[str] | None,
+    state: str | None,
+    name: str | None,
+    limit: int,
+    cursor: str | None,
+) -> Json:
+    """Jobs newest first, see `Service.jobs`."""
+    jobs = tables.jobs
+    query = sa.select(jobs, tables.specs.c.body.label("spec"))
+    query = query.join(tables.specs, tables.specs.c.digest == jobs.c.spec_digest)
+    query = query.where(*_conditions(projects, state, name))
+    if cursor:
+        query = query.where(jobs.c.job_id < cursor)
+    query = query.order_by(jobs.c.job_id.desc()).limit(limit + 1)
+    specs: dict[bytes, Json] = {}
+    with store.reader.connect() as connection:
+        rows = connection.execute(query).mappings().all()
+    items = []
+    for row in rows[:limit]:
+        body = bytes(row["spec"])
+        if body not in specs:
+            specs[body] = orjson.loads(body)
+        items.append(job_json(row, specs[body]))
+    return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
+
+
+def _conditions(
+    projects: set[str] | None, state: str | None, name: str | None
+) -> list[sa.ColumnElement[bool]]:
+    jobs = tables.jobs
+    found: list[sa.ColumnElement[bool]] = []
+    if projects is not None:
+        found.append(jobs.c.project.in_(sorted(projects)))
+    if state == "live":
+        found.append(jobs.c.state.in_(_LIVE))
+    elif state:
+        if state not in (*_LIVE, *_ENDED):
+            raise Invalid(f"no job state {state!r}; known: live, {', '.join((*_LIVE, *_ENDED))}")
+        found.append(jobs.c.state == state)
+    if name:
+        found.append(jobs.c.name == name)
+    return found
+
+
+def job_id_of(store: Store, ref: str, projects: set[str] | None) -> str:
+    """The id that `ref` means: an id, a live job's name, or else the newest of that name.
+
+    Raises NotFound, and Conflict where several live jobs have the name.
+    """
+    jobs = tables.jobs
+    by_ref = jobs.c.job_id == ref if is_job_id(ref) else jobs.c.name == ref
+    query = sa.select(jobs.c.job_id, jobs.c.state).where(by_ref, *_conditions(projects, None, None))
+    with store.reader.connect() as connection:
+        rows = connection.execute(query.order_by(jobs.c.job_id.desc()).limit(100)).all()
+    found: list[str] = [row.job_id for row in rows]
+    live: list[str] = [row.job_id for row in rows if row.state in _LIVE]
+    if len(live) > 1:
+        raise Conflict(f"{len(live)} live jobs are named {ref!r}: {', '.join(live[:5])}; give an id")
+    if live:
+        return live[0]
+    if found:
+        return found[0]
+    raise NotFound(f"no job {ref!r}; `maillage job list` shows those there are")
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """What a reader of logs asks: is there more to come?"""
+
+    attempts: int
+    workers: int
+    ended_ms: int
+    run_ended_ms: int
+
+
+def job_end(store: Store, job_id: str, attempt: int) -> JobEnd:
+    """Raises NotFound."""
+    jobs, runs = tables.jobs, tables.runs
+    of_job = sa.select(jobs.c.attempts, jobs.c.workers, jobs.c.ended_ms).where(jobs.c.job_id == job_id)
+    of_run = sa.select(runs.c.ended_ms).where(runs.c.job_id == job_id, runs.c.attempt == attempt)
+    with store.reader.connect() as connection:
+        job = connection.execute(of_job).first()
+        if job is None:
+            raise NotFound(f"no job {job_id!r}; `maillage job list` shows those there are")
+        return JobEnd(job.attempts, job.workers, job.ended_ms, connection.execute(of_run).scalar() or 0)
+
+
+def site_of_run(store: Store, run_id: str) -> str:
+    """Raises NotFound."""
+    query = sa.select(tables.runs.c.site).where(tables.runs.c.run_id == run_id)
+    with store.reader.connect() as connection:
+        site = connection.execute(query).scalar()
+    if site is None:
+        raise NotFound(f"no run {run_id[:80]!r}")
+    return str(site)
+
+
+def decision_offsets(store: Store, job_id: str) -> list[int]:
+    """Offsets of entries about a job under another name: decisions, and its array's submission."""
+    jobs, runs = tables.jobs, tables.runs
+    with store.reader.connect() as connection:
+        job = connection.execute(
+            sa.select(jobs.c.submit_offset, jobs.c.drop_offset).where(jobs.c.job_id == job_id)
+        ).one()
+        pairs = connection.execute(
+            sa.select(runs.c.start_offset, runs.c.stop_offset).where(runs.c.job_id == job_id)
+        ).all()
+    return sorted({offset for pair in (job, *pairs) for offset in pair if offset})
