@@ -16,7 +16,7 @@ from maillage.control.intake import Asked, Submit
 from maillage.control.log import Entry
 from maillage.control.round import Round
 from maillage.errors import Conflict, Invalid, TooLarge, UserError
-from maillage.scheduling import feasibility
+from maillage.scheduling import explain, feasibility
 from maillage.workloads.job import JobSpec
 from maillage.workloads.lifecycle import JobState
 
@@ -67,19 +67,15 @@ class JobCases(Asking):
         now_ms = self._plane.clock.now_ms()
         asked = orders.submitted(spec, _PROBE, now_ms // 1000, org)
         feasibility.check(self._plane.network, asked)
-        found = await self.do(lambda round_: round_.core.quote(asked, round_.now_s))
-        shown: Json = {
-            "site": found.site,
-            "pool": found.pool,
-            "start_s": found.start_s,
-            "reason": found.reason,
-        }
-        shown["wait_s"] = None if found.start_s is None else max(0, found.start_s - now_ms // 1000)
-        if not found.site:
-            return shown
-        pool = self._plane.network.pool(found.site, found.pool)
+        start_s, site, pool_id = await self.do(lambda round_: round_.core.ahead(asked, round_.now_s))
+        shown: Json = {"site": site or None, "pool": pool_id or None, "start_s": start_s}
+        if start_s is None:
+            reason = "no site that could run it takes work now, or what is ahead of it has no end"
+            return shown | {"wait_s": None, "reason": reason}
+        shown |= {"wait_s": max(0, start_s - now_ms // 1000), "reason": _quote_reason(start_s, now_ms)}
+        pool = self._plane.network.pool(site, pool_id)
         units = feasibility.units_per_worker(pool, asked) * spec.workers
-        from_ms = now_ms if found.start_s is None else max(now_ms, found.start_s * 1000)
+        from_ms = max(now_ms, start_s * 1000)
         to_ms = from_ms + spec.estimate_s * 1000
         cost = receipts.quote(pool, units, from_ms, to_ms, self._plane.signals.hours)
         return shown | cost | {"credits": cost["credits_micros"] / 1e6}
@@ -153,13 +149,19 @@ class JobCases(Asking):
         return await self.job(job_id, None)
 
 
+def _quote_reason(start_s: int, now_ms: int) -> str:
+    if start_s <= now_ms // 1000:
+        return "there is room now"
+    return "when the jobs ahead of it have ended by their time limits"
+
+
 def _why(round_: Round, job_id: str) -> Json | None:
     """Why a live job waits, or what it does; None for one that is not live."""
     job = round_.state.jobs.get(job_id)
     if job is None or job.state.ended:
         return None
     if job.state is JobState.PENDING:
-        found = round_.core.why(job_id, round_.now_s)
+        found = explain.why(round_.core, job_id, round_.now_s)
         start_ms = (found.expected_start_s or 0) * 1000
         told = {"reason": found.reason, "detail": found.detail, "mend": found.mend}
         return told | {"expected_start": views.instant(start_ms)}
