@@ -1,6 +1,7 @@
 """Network files: what loads, what is refused, and what the shipped ones say."""
 
 import doctest
+import re
 from datetime import date
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 
 from maillage.errors import NotFound, Problems
 from maillage.network import loader, model
+from maillage.network.catalogue import ACCELERATORS
+from maillage.network.file import CoolingShape, EngineShape, GridShape, PlaceShape, PoolShape, SiteShape
 from maillage.network.model import ALWAYS, HostSize
 
 NETWORKS = Path(__file__).parents[2] / "networks"
@@ -122,6 +125,9 @@ def test_looking_up_what_is_not_there_names_what_is():
     [
         (POOL.replace("H100", "H10"), "accelerator", "did you mean 'H100'"),
         (POOL.replace("H100", "h100"), "accelerator", "did you mean 'H100'"),
+        (POOL.replace("H100", "[H100]"), "accelerator", "no accelerator"),
+        (POOL.replace("96", "[96]"), "cpus_per_node", "nor `host`"),
+        (POOL.replace("id: x", "id: [x]"), "id", "must be text"),
         (POOL.replace("nodes: 4", "nodes: 0"), "nodes", "greater than or equal to 1"),
         (POOL.replace("nodes: 4", "nodes: 4.5"), "nodes", "integer"),
         (POOL.replace("nodes: 4", "nodes: '4'"), "nodes", "without quotes"),
@@ -220,3 +226,12 @@ def test_ids_that_stand_twice_are_told_beside_everything_else():
 )
 def test_a_file_without_one_network_is_refused(text):
     assert problems_of(text)
+
+
+def test_the_page_names_every_key_and_its_example_loads():
+    page = (NETWORKS.parent / "docs" / "reference" / "network-file.md").read_text(encoding="utf-8")
+    for shape in (SiteShape, PoolShape, PlaceShape, GridShape, CoolingShape, EngineShape):
+        assert [key for key in shape.model_fields if f"`{key}`" not in page and f".{key}`" not in page] == []
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert loader.parse(example).gpus == 72_000
+    assert [name for name in ACCELERATORS if f"`{name}`" not in page] == []

@@ -1,6 +1,8 @@
 """Job and endpoint files: what is read, what is refused, in which order, and the schemas."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -158,6 +160,7 @@ class TestReading:
         ("resources: {accelerator: [H100, cpu]}", "resources.accelerator", "one or the other"),
         ("resources: {accelerator: []}", "resources.accelerator", "known: H100"),
         ("resources: {accelerator: {a: b}}", "resources.accelerator", "known: H100"),
+        ("resources: {accelerator: [[H100]]}", "resources.accelerator", "no accelerator"),
         ("resources: {cpus: 4, per_worker: 2}", "resources.cpus", "keep one"),
         ("resources: {memory_gib: 1.0e+9}", "resources.memory_gib", "less than or equal"),
         ("resources: 4", "resources", "keys: accelerator"),
@@ -356,3 +359,18 @@ class TestSchemas:
         schema = specs.file_schema()
         assert "command" in schema["else"]["properties"] and "model" in schema["then"]["properties"]
         assert {"Resources", "Checkpoint", "ModelSource"} <= set(schema["$defs"])
+
+
+class TestPage:
+    PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "job-file.md").read_text(encoding="utf-8")
+
+    def test_every_key_stands_in_it(self):
+        keys = {**specs.job_schema()["properties"], **specs.endpoint_schema()["properties"]}
+        for schema in (specs.job_schema(), specs.endpoint_schema()):
+            keys |= {key: None for part in schema["$defs"].values() for key in part["properties"]}
+        missing = [key for key in keys if not re.search(rf"`([a-z_.]+\.)?{key}`|\{{{key}: ", self.PAGE)]
+        assert [key for key in missing if key not in ("artifact", "to", "file")] == []
+
+    def test_its_examples_are_read(self):
+        examples = re.findall(r"```yaml\n(.*?)```", self.PAGE, re.DOTALL)
+        assert [len(specs.parse(example)) for example in examples] == [1, 2]

@@ -20,7 +20,7 @@ Count = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 CpusOrHost = Annotated[
     int | Literal["host"],
     BeforeValidator(
-        number_or_word("host", lambda n: float(n).is_integer() and 1 <= n <= 100_000, "write CPUs, or host")
+        number_or_word("host", lambda n: 1 <= n <= 100_000 and float(n).is_integer(), "write CPUs, or host")
     ),
 ]
 GibOrHost = Annotated[
@@ -70,10 +70,10 @@ class EngineShape(_Shape):
 
 
 def _accelerator(value: Any) -> str:
-    if value not in ACCELERATORS:
-        mend = did_you_mean(str(value), ACCELERATORS)
+    if not isinstance(value, str) or value not in ACCELERATORS:
+        mend = did_you_mean(str(value)[:60], ACCELERATORS)
         raise Findings(Finding(f"no accelerator {str(value)[:60]!r} in the catalogue", mend))
-    return str(value)
+    return value
 
 
 class PoolShape(_Shape):

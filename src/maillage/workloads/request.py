@@ -27,7 +27,7 @@ def _accelerators(value: Any) -> Any:
         raise Findings(
             Finding("must be an accelerator or a list of them", f"known: {', '.join(ACCELERATORS)}")
         )
-    unknown = [str(word)[:60] for word in words if word not in ACCELERATORS]
+    unknown = [str(word)[:60] for word in words if not isinstance(word, str) or word not in ACCELERATORS]
     findings = [Finding(f"no accelerator {word!r}", did_you_mean(word, ACCELERATORS)) for word in unknown]
     if CPU in words and len(words) > 1:
         findings.append(Finding("cpu stands beside accelerators", "ask for one or the other"))
