@@ -81,10 +81,11 @@ def test_the_verbs_of_the_design_are_there() -> None:
     found = {" ".join(path) for path in every_command(cli)}
     for verbs in (
         "up down status run chat shell top replay",
-        "job list|job show|job why|job logs|job cancel|job requeue|job events|job outputs|job wait|job schema",
-        "endpoint deploy|endpoint list|endpoint show|endpoint scale|endpoint delete|endpoint schema",
+        "job list|job show|job why|job logs|job cancel|job requeue|job events|job outputs|job wait",
+        "job schema|endpoint schema|network check|login|logout|completion|version",
+        "endpoint deploy|endpoint list|endpoint show|endpoint scale|endpoint delete",
         "site list|site show|site limit|site drain|site resume|site cut",
-        "token list|token create|token revoke|secret set|network check|login|logout|completion|version",
+        "token list|token create|token revoke|secret set",
     ):
         wanted = set(verbs.split("|")) if "|" in verbs else set(verbs.split())
         assert wanted <= found, wanted - found
@@ -201,3 +202,11 @@ def test_without_a_terminal_a_confirmation_wants_y(capsys: pytest.CaptureFixture
     with pytest.raises(click.UsageError, match="-y"):
         output.confirm("Really?", yes=False)
     output.confirm("Really?", yes=True)
+
+
+def test_the_reference_names_every_command() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    leaves = [
+        path for path in every_command(cli) if path and not any(p[:-1] == path for p in every_command(cli))
+    ]
+    assert [path for path in leaves if f"`maillage {' '.join(path)}`" not in text] == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,10 +12,11 @@ from typing import Any
 import rich_click as click
 from click.exceptions import Exit
 
-from maillage.errors import Conflict, NotFound, TimedOut, Unreachable
+from maillage.errors import Conflict, Invalid, NotFound, TimedOut, Unreachable
 from maillage.interfaces import settings
 from maillage.interfaces.cli import output, words
 from maillage.interfaces.cli.output import emit, formatted, note, stderr
+from maillage.interfaces.cli.process import end, leader_pid
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 30.0
@@ -77,25 +77,35 @@ def packaged_network() -> Path:
 
 
 def _detach(network_file: Path, folder: Path, port: int | None, timeout_s: float) -> None:
-    if (record := settings.read_server(folder)) and process_of(record):
-        raise Conflict(f"a network is up already over {folder}: {record.url} (pid {record.pid})")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    command = [
-        sys.executable,
-        "-m",
-        "maillage.interfaces.cli",
-        "up",
-        "--network",
-        str(network_file.absolute()),
-    ]
-    command += ["--data", str(folder)] + ([] if port is None else ["--port", str(port)])
-    log = folder / "up.log"
-    with log.open("ab") as output:
-        start_byte = output.tell()
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    if (pid := leader_pid(folder)) is not None:
+        record = settings.read_server(folder)
+        where = f": {record.url}" if record and record.pid == pid else ""
+        raise Conflict(
+            f"a network is up already over {folder}{where} (pid {pid})\n"
+            "End it with `maillage down`, or give this one another folder with --data."
         )
-    record = _until_ready(child, folder, log, start_byte, timeout_s)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stream = (folder / "up.log").open("ab")
+    except OSError as trouble:
+        raise Invalid(
+            f"{folder} cannot be the data folder ({trouble.strerror}); give another with --data"
+        ) from None
+    command = [sys.executable, "-m", "maillage.interfaces.cli", "up", "--data", str(folder)]
+    command += ["--network", str(network_file.absolute())] + ([] if port is None else ["--port", str(port)])
+    log = folder / "up.log"
+    with stream:
+        start_byte = stream.tell()
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
+        )
+    if not stderr().is_terminal:
+        note("starting; the first time it compiles its scheduler, for up to a minute")
+    try:
+        record = _until_ready(child, folder, log, start_byte, timeout_s)
+    except KeyboardInterrupt:
+        child.terminate()
+        raise
     click.echo(record.url)
     note(f"pid {record.pid}, data in {folder}, output in {log}; `maillage down` ends it")
 
@@ -151,22 +161,6 @@ def is_ready(url: str, timeout_s: float = 2.0) -> bool:
         line.close()
 
 
-def process_of(record: settings.ServerRecord) -> Any:
-    """The process that wrote the record, None where it is gone or its pid is another's by now."""
-    import psutil
-
-    try:
-        process = psutil.Process(record.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        written = words.since(record.started_at)
-        alive_s = time.time() - process.create_time()
-        # it started before it wrote the record, and a pid given anew started after
-        return process if written is None or alive_s >= written - 2.0 else None
-    except psutil.NoSuchProcess:
-        return None
-
-
 @click.command()
 @click.option("--data", metavar="DIR", help="Data folder [MAILLAGE_DATA].")
 @click.option(
@@ -175,22 +169,17 @@ def process_of(record: settings.ServerRecord) -> Any:
 def down(data: str | None, timeout_s: float) -> None:
     """End the network of a data folder. Its jobs run on and are found again by the next `up`."""
     folder = settings.data_folder(data)
-    record = settings.read_server(folder)
-    process = process_of(record) if record else None
-    if record is None or process is None:
+    pid = leader_pid(folder)
+    if pid is None:
         note(f"no network is up in {folder}")
         return
-    import psutil
-
-    process.send_signal(signal.SIGTERM)
-    try:
-        with stderr().status("stopping"):
-            process.wait(timeout_s)
-    except psutil.TimeoutExpired:
+    with stderr().status("stopping"):
+        gone = end(pid, folder, timeout_s)
+    if not gone:
         raise TimedOut(
-            f"pid {record.pid} has not ended after {timeout_s:g} s; it was asked to, see {folder / 'up.log'}"
-        ) from None
-    note(f"the network of {folder} is down (pid {record.pid})")
+            f"pid {pid} was asked to end and has not after {timeout_s:g} s; see {folder / 'up.log'}"
+        )
+    note(f"the network of {folder} is down (pid {pid})")
 
 
 @click.command()
@@ -202,11 +191,9 @@ def status(data: str | None, url: str | None, fmt: str) -> None:
     from maillage.interfaces.cli.output import connect
 
     folder = settings.data_folder(data)
-    local = None if url or (os.environ.get("MAILLAGE_URL") and not data) else settings.read_server(folder)
-    if local and not process_of(local):
-        raise Unreachable(
-            f"the network of {folder} is down (pid {local.pid} is gone); `maillage up` starts it again"
-        )
+    here = bool(data) or not (url or os.environ.get("MAILLAGE_URL") or settings.read_login())
+    if here and settings.read_server(folder) and leader_pid(folder) is None:
+        raise Unreachable(f"the network of {folder} is down; `maillage up` starts it again, with its work")
     with connect(url, data) as client:
         found = client.status()
         if fmt != "table":
