@@ -13,7 +13,7 @@ from maillage.errors import Unreachable
 from maillage.interfaces.cli.output import connected, emit, note
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 Message = dict[str, str]
 WAIT_FOR_MODEL_S = 600.0

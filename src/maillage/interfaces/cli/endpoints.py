@@ -28,7 +28,7 @@ from maillage.interfaces.cli.output import (
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 SHOW_FORMATS = ("table", "json", "yaml", "name")
 

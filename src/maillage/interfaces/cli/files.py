@@ -16,7 +16,7 @@ from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import emit, note
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 
 @click.group(cls=LazyGroup)

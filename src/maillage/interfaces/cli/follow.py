@@ -15,7 +15,7 @@ from maillage.interfaces.cli.output import note, stderr
 from maillage.interfaces.sdk.handles import logs_call
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
     from maillage.interfaces.sdk.results import JobInfo, RunInfo
 
 POLL_S = 0.25

@@ -26,7 +26,7 @@ from maillage.interfaces.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 STATES = ("live", "pending", "scheduled", "running", "succeeded", "failed", "cancelled")
 EVENTS = (

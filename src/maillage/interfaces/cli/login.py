@@ -14,7 +14,7 @@ from maillage.interfaces.cli import output, words
 from maillage.interfaces.cli.output import connected, emit, formatted, note
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 
 @click.command()
@@ -35,7 +35,7 @@ def login(url: str, token_file: Path | None, insecure: bool) -> None:
     if not settings.is_private_line(address) and not insecure:
         raise Invalid(f"{address} would carry your token in the clear; use https://, or say --insecure")
     token = _token(token_file)
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
     with Client(address, token=token, patience_s=1.0) as client:
         me = client.whoami()

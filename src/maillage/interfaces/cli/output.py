@@ -21,7 +21,7 @@ from maillage.interfaces.cli.words import plain
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 FORMATS = ("table", "wide", "json", "yaml", "csv", "name")
 Json = dict[str, Any]
@@ -171,7 +171,7 @@ def connected(command: F) -> F:
 
 def connect(url: str | None = None, data: str | None = None, patience_s: float = 1.0) -> Client:
     """A client for a command: it gives up soon, a person waits."""
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
     return Client(url, data=data, patience_s=patience_s)
 

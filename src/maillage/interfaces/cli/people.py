@@ -14,7 +14,7 @@ from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import Column, assured, confirm, connected, emit, formatted, note, rows
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 SCOPES = ("read", "run", "infer", "operate", "manage")
 _DAY_S = 86_400

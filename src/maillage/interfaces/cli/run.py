@@ -16,7 +16,7 @@ from maillage.interfaces.cli import jobview, words
 from maillage.interfaces.cli.output import Column, connected, emit, formatted, note, rows, stderr
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
     from maillage.interfaces.sdk.results import JobInfo
     from maillage.interfaces.sdk.submission import Submission
 

@@ -19,7 +19,7 @@ from maillage.errors import Conflict, Unreachable, UserError
 from maillage.interfaces.cli.output import connected, note
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 BLOCK_BYTES = 65536
 

@@ -14,7 +14,7 @@ from maillage.interfaces.cli.output import connected, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from maillage.interfaces.sdk.clients import Client
+    from maillage.interfaces.sdk.client import Client
 
 JOBS_SHOWN = 15
 

@@ -13,6 +13,7 @@ from maillage.interfaces.settings import Connection, is_private_line
 
 CONNECT_TIMEOUT_S = 5.0
 UPLOAD_BLOCK_BYTES = 1 << 20
+_OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 class AsyncLine:
@@ -64,10 +65,10 @@ class AsyncLine:
     def _request(self, call: Call, silence_s: float | None) -> Any:
         body: dict[str, Any] = {}
         if isinstance(call.content, Path):
-            size = {"Content-Length": str(call.content.stat().st_size)}
-            body = {"content": _blocks(call.content), "headers": size}
+            headers = {**_OCTETS, "Content-Length": str(call.content.stat().st_size)}
+            body = {"content": _blocks(call.content), "headers": headers}
         elif call.content is not None:
-            body = {"content": call.content}
+            body = {"content": call.content, "headers": _OCTETS}
         elif call.body is not None:
             body = {"json": call.body}
         timeout = self._httpx.Timeout(call.timeout_s, connect=CONNECT_TIMEOUT_S, read=silence_s)

@@ -10,7 +10,8 @@ from maillage.interfaces.sdk.results import JobInfo, Receipt, Why
 from maillage.interfaces.sdk.wire import Call, Plan, get, segment
 
 if TYPE_CHECKING:
-    from maillage.interfaces.sdk.clients import AsyncClient, Client
+    from maillage.interfaces.sdk.async_client import AsyncClient
+    from maillage.interfaces.sdk.client import Client
 
 T = TypeVar("T")
 
