@@ -138,6 +138,7 @@ class SimulatedEngine:
         return offset, run.script.output[offset : offset + limit]
 
     def release(self, run_id: str) -> None:
-        run = self._runs.pop(run_id, None)
+        run = self._runs.get(run_id)
         if run is not None:
             assert self._look(run).state.ended, f"{run_id} lives: stop it first"
+            del self._runs[run_id]
