@@ -48,22 +48,23 @@ def check(file: Path) -> None:
 def replay(log: Path | None, data: str | None, fmt: str) -> None:
     """Decide again what a log says was decided; exit code 1 at the first difference.
 
-    LOG is the database of a network (or a data folder); nothing in it is changed.
+    LOG is a data folder, its maillage.db, or an exported log; what is in it is not changed.
     """
-    from maillage.control.replay import replay as decide_again
+    from maillage.control.replay import replay_file
 
     place = log or settings.data_folder(data)
-    database = place / "maillage.db" if place.is_dir() else place
-    if not database.is_file():
-        raise NotFound(f"there is no log {database}")
-    found = decide_again(database)
+    found = replay_file(place / "maillage.db" if place.is_dir() else place)
     if fmt == "json":
-        emit({"decisions": found.decisions, "difference": found.difference or None}, "json")
-    elif found.difference:
-        click.echo(found.difference)
+        emit(found.as_json(), "json")
+    elif found.difference is None:
+        click.echo(
+            f"{found.decisions} decisions, all equal ({found.entries} entries, {found.commands} commands)"
+        )
     else:
-        click.echo(f"{found.decisions} decisions, all equal")
-    if found.difference:
+        click.echo(f"the decision at offset {found.difference.offset} is another one")
+        click.echo(f"  logged:   {found.difference.logged.decode()}")
+        click.echo(f"  replayed: {found.difference.replayed.decode()}")
+    if found.difference is not None:
         raise Exit(1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import rich_click as click
 from click.exceptions import Exit
 
-from maillage.errors import Conflict, Invalid, NotFound, TimedOut, Unreachable
+from maillage.errors import Conflict, NotFound, TimedOut, Unreachable
 from maillage.interfaces import settings
 from maillage.interfaces.cli import output, words
 from maillage.interfaces.cli.output import emit, formatted, note, stderr
@@ -37,16 +37,23 @@ DEFAULT_PORT = 8470
     default=None,
     help=f"Port on 127.0.0.1, 0 for any [{DEFAULT_PORT}, or any when taken].",
 )
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--beyond-loopback", is_flag=True, help="Really listen where other machines reach it, unencrypted."
+)
 @click.option("-d", "--detach", is_flag=True, help="Return when it is ready; `maillage down` ends it.")
 @click.option(
-    "--timeout",
-    "timeout_s",
-    type=float,
-    default=START_TIMEOUT_S,
-    show_default=True,
-    help="With --detach: seconds to wait.",
+    "--timeout", "timeout_s", type=float, default=START_TIMEOUT_S, show_default=True, help="With --detach."
 )
-def up(network_file: Path | None, data: str | None, port: int | None, detach: bool, timeout_s: float) -> None:
+def up(
+    network_file: Path | None,
+    data: str | None,
+    port: int | None,
+    host: str,
+    beyond_loopback: bool,
+    detach: bool,
+    timeout_s: float,
+) -> None:
     """Bring up a network on this machine: API, scheduler, sites, gateway and console.
 
     \b
@@ -60,11 +67,13 @@ def up(network_file: Path | None, data: str | None, port: int | None, detach: bo
     if not chosen.is_file():
         raise NotFound(f"there is no network file {chosen}")
     if detach:
-        _detach(chosen, folder, port, timeout_s)
+        options = ["--host", host] + (["--beyond-loopback"] if beyond_loopback else [])
+        options += [] if port is None else ["--port", str(port)]
+        _detach(chosen, folder, options, timeout_s)
         return
     from maillage.interfaces.server import run
 
-    run(chosen.absolute(), folder, port)
+    run(chosen.absolute(), folder, port, host=host, beyond_loopback=beyond_loopback)
 
 
 def packaged_network() -> Path:
@@ -76,7 +85,7 @@ def packaged_network() -> Path:
     raise NotFound("the packaged laptop.yaml is missing; give --network FILE")
 
 
-def _detach(network_file: Path, folder: Path, port: int | None, timeout_s: float) -> None:
+def _detach(network_file: Path, folder: Path, options: list[str], timeout_s: float) -> None:
     if (pid := leader_pid(folder)) is not None:
         record = settings.read_server(folder)
         where = f": {record.url}" if record and record.pid == pid else ""
@@ -84,17 +93,13 @@ def _detach(network_file: Path, folder: Path, port: int | None, timeout_s: float
             f"a network is up already over {folder}{where} (pid {pid})\n"
             "End it with `maillage down`, or give this one another folder with --data."
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stream = (folder / "up.log").open("ab")
-    except OSError as trouble:
-        raise Invalid(
-            f"{folder} cannot be the data folder ({trouble.strerror}); give another with --data"
-        ) from None
-    command = [sys.executable, "-m", "maillage.interfaces.cli", "up", "--data", str(folder)]
-    command += ["--network", str(network_file.absolute())] + ([] if port is None else ["--port", str(port)])
+    from maillage.interfaces.folder import open_folder
+
+    open_folder(folder)  # before anything of ours is in it: it refuses a folder of other things
+    command = [sys.executable, "-P", "-m", "maillage.interfaces.cli", "up", "--data", str(folder)]
+    command += ["--network", str(network_file.absolute()), *options]
     log = folder / "up.log"
-    with stream:
+    with log.open("ab") as stream:
         start_byte = stream.tell()
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
