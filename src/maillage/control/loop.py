@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from maillage.control import log
+from maillage.control.log import Entry
 from maillage.control.projections import Projections
 from maillage.control.round import Input, Round
 from maillage.control.state import Changes, State, read_fact
@@ -33,6 +34,10 @@ _MOST_INPUTS = 2_000  # in one round, so that an answer does not wait for a floo
 _FORGET_EVERY = 2_000  # entries folded at a restart before ended jobs are let go of
 
 _logger = structlog.get_logger("maillage.loop")
+
+
+class Diverged(Exception):
+    """The core does not decide again what the log says it decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +76,39 @@ class Loop:
         self._projections = Projections(store.engine.dialect.name)
         self._next_tick_s = 0.0
         self._decided_s = 0.0
-        self._stale = False
         self.state = State()
         self.core = make_core()
         self.offset = 0
 
-    def restore(self) -> int:
-        """Fold the whole log; returns how many entries there were."""
+    def restore(self, with_core: bool = True) -> int:
+        """Fold the whole log; returns how many entries there were.
+
+        The core begins at the newest `network` entry. Raises Diverged when it decides otherwise than it did:
+        another version of it wrote the log.
+        """
         self.state, self.core, self.offset = State(), self._make_core(), 0
+        core_from = self.store.last_of_kind(log.NETWORK)
         count = 0
         for count, entry in enumerate(self.store.entries(), 1):
-            fact = read_fact(entry.kind, entry.read())
-            self.state.apply(entry.offset, entry.at_ms, entry.kind, fact)
-            if is_event(entry.kind):
-                self.core.fold(fact)
-            elif entry.kind == log.DECISION:
-                self.core.decide(entry.read()["now_s"])  # its commands are those of the entry: see replay
-            self.offset = entry.offset
+            self._refold(entry, with_core and entry.offset > core_from)
             if count % _FORGET_EVERY == 0:
                 self.state.take_changes()
         self.state.take_changes()
-        self._stale = False
         return count
+
+    def _refold(self, entry: Entry, with_core: bool) -> None:
+        body = entry.read()
+        fact = read_fact(entry.kind, body)
+        self.state.apply(entry.offset, entry.at_ms, entry.kind, fact)
+        self.offset = entry.offset
+        if with_core and is_event(entry.kind):
+            self.core.fold(fact)
+        elif with_core and entry.kind == log.DECISION and self.core.decide(body["now_s"]) != fact:
+            raise Diverged(f"the decision at offset {entry.offset} comes out otherwise with this scheduler")
+
+    def begin_core(self) -> None:
+        """A core that has heard nothing: what it needs must follow in the log."""
+        self.core = self._make_core()
 
     def until_tick_s(self) -> float:
         return max(0.0, self._next_tick_s - self.clock.mono_s())
@@ -139,7 +155,6 @@ class Loop:
         if self.refusing is None:
             _logger.error("cannot write the log; refusing until it can be written", error=str(error))
         self.refusing = error
-        self._stale = True
         self._next_tick_s = self.clock.mono_s() + TICK_S
 
     def _ready(self) -> bool:

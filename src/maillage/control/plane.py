@@ -6,7 +6,6 @@ in order; whoever steps runs it afterwards. Tests step by hand, `Service` from a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,13 +16,14 @@ from maillage.control import log, orders
 from maillage.control.clock import Clock
 from maillage.control.endpoints import Endpoints, Replica, endpoint_json, replicas_of
 from maillage.control.intake import JobIds
-from maillage.control.loop import Loop, Pending
+from maillage.control.loop import Diverged, Loop, Pending
 from maillage.control.orders import Sheet
 from maillage.control.protocol import StopOrder
 from maillage.control.records import EndpointRecord, Job, Run
+from maillage.control.replay import network_body
 from maillage.control.reports import Watch, end_run
 from maillage.control.round import Input, Round
-from maillage.control.signals import SiteSignals, note_network
+from maillage.control.signals import SiteSignals
 from maillage.control.sites import Desk, News
 from maillage.control.state import Changes
 from maillage.control.store import Store
@@ -31,6 +31,7 @@ from maillage.errors import Conflict
 from maillage.feeds.recorded import Signals
 from maillage.network.model import Network
 from maillage.scheduling.feasibility import units_per_worker
+from maillage.scheduling.messages import LimitChanged, SiteClosed
 from maillage.scheduling.policy import Policy
 from maillage.scheduling.replicas import ReplicaDemand
 from maillage.scheduling.scheduler import Scheduler
@@ -40,10 +41,6 @@ from maillage.workloads.lifecycle import EndReason
 
 Spec = JobSpec | EndpointSpec
 _SPECS_KEPT = 4096
-
-
-def digest_of_network(network: Network) -> str:
-    return hashlib.sha256(repr(network).encode()).hexdigest()
 
 
 class Plane:
@@ -59,6 +56,7 @@ class Plane:
         site_timeout_s: float = 10.0,
     ) -> None:
         self.network = network
+        self.policy = policy
         self.store = store
         self.clock = clock
         self.ids = JobIds()
@@ -82,17 +80,43 @@ class Plane:
         )
 
     def boot(self) -> int:
-        """Fold the log, note the network, give every desk what its site should have. Entries folded."""
-        count = self.loop.restore()
-        digest = digest_of_network(self.network)
-        self.step([Pending(lambda round_: note_network(round_, self.network, digest), lambda result: None)])
+        """Fold the log, note the network, give every desk what its site should have. Entries folded.
+
+        Raises Conflict when jobs are live and their network, policy or scheduler was another one.
+        """
+        diverged = ""
+        try:
+            count = self.loop.restore()
+        except Diverged as error:
+            diverged = str(error)
+            count = self.loop.restore(with_core=False)
+        body = network_body(self.network, self.policy)
+        if diverged or self.loop.state.network != body:
+            self._refuse_live(diverged or "the network file or the policy has changed")
+            self.loop.begin_core()
+            self.step([Pending(lambda round_: _note_network(round_, body), lambda result: None)])
+        else:
+            self.step([])
+        self._tell_all()
+        return count
+
+    def _refuse_live(self, what: str) -> None:
+        live = list(self.loop.state.jobs)
+        if live and self.loop.state.network:
+            raise Conflict(
+                f"{what}, and {len(live)} jobs are live (such as {live[0]}). Start it once more as it was, "
+                "let them end or cancel them, and then change it; or give another data folder with --data"
+            )
+
+    def _tell_all(self) -> None:
+        """Desks and views from nothing, as after a start."""
         state = self.loop.state
         for site in state.sites.values():
             if site.site_id in self.desks:
-                self._tell_desk(site.site_id, list(site.live.values()), list(site.live.values()), [])
+                live = list(site.live.values())
+                self._tell_desk(site.site_id, live, live, [])
         for endpoint in state.endpoints.values():
             self._show(endpoint.name, endpoint)
-        return count
 
     def step(self, inputs: Sequence[Pending]) -> None:
         follow, self._next = self._next, []
@@ -186,6 +210,19 @@ class Plane:
         jump_ms = self.clock.take_jump_ms()
         if jump_ms:
             round_.note(log.CLOCK_JUMPED, {"by_ms": jump_ms})
+
+
+def _note_network(round_: Round, body: dict[str, Any]) -> None:
+    """Begin the log, or a new core in it; sites are closed until they are seen."""
+    round_.note(log.NETWORK, body)
+    for site_id in body["sites"]:
+        site = round_.state.sites[site_id]
+        if not site.reachable:
+            round_.tell(SiteClosed(site_id, round_.now_s, "unreachable"))
+        if site.drained:
+            round_.tell(SiteClosed(site_id, round_.now_s, "drained"))
+        if site.limit_kw is not None:
+            round_.tell(LimitChanged(site_id, round_.now_s, site.limit_kw))
 
 
 def read_spec(body: dict[str, Any]) -> Spec:

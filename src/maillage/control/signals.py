@@ -7,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from maillage.control.log import NETWORK
 from maillage.control.receipts import HeldRun, receipt
 from maillage.control.records import Job
 from maillage.control.round import Round
@@ -18,7 +17,7 @@ from maillage.energy.power import pool_it_kw, unit_power
 from maillage.errors import OutOfRange
 from maillage.feeds.recorded import Signals
 from maillage.network.model import Network, Site
-from maillage.scheduling.messages import SignalChanged, SiteClosed
+from maillage.scheduling.messages import SignalChanged
 from maillage.scheduling.scheduler import PoolLoad
 
 _HOUR_MS = 3_600_000
@@ -103,15 +102,3 @@ def _held(job: Job, index: int, units_of: Any) -> HeldRun:
         metered_cpu_s=run.metered_cpu_s or None,
         why_here=run.why_here,
     )
-
-
-def note_network(round_: Round, network: Network, digest: str) -> None:
-    """The log's first entry, and one whenever the network's file has changed. New sites are not yet seen."""
-    if round_.state.network_digest == digest:
-        return
-    known = set(round_.state.sites)
-    sites = [site.id for site in network.sites]
-    round_.note(NETWORK, {"name": network.name, "digest": digest, "sites": sites})
-    for site_id in sites:
-        if site_id not in known:
-            round_.tell(SiteClosed(site_id, round_.now_s, "unreachable"))

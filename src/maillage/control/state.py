@@ -75,7 +75,7 @@ class State:
         self.runs: dict[str, Run] = {}
         self.sites: dict[str, SiteRecord] = {}
         self.endpoints: dict[str, EndpointRecord] = {}
-        self.network_digest = ""
+        self.network: dict[str, Any] = {}  # the newest `network` entry
         self.counts: dict[str, int] = dict.fromkeys(JobState, 0)
         self.changes = Changes()
         self._folds: dict[str, Callable[[int, int, Fact], None]] = {
@@ -299,7 +299,7 @@ class State:
         self.changes.sites[site.site_id] = site
 
     def _network(self, offset: int, _at_ms: int, body: dict[str, Any]) -> None:
-        self.network_digest = body["digest"]
+        self.network = body
         for site_id in body["sites"]:
             self._changed(self.sites.setdefault(site_id, SiteRecord(site_id)), offset)
 

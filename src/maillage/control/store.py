@@ -144,6 +144,12 @@ class Store:
         with self.reader.connect() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def last_of_kind(self, kind: str) -> int:
+        """Offset of the newest entry of a kind; 0 for none."""
+        query = sa.select(sa.func.max(tables.log.c.offset)).where(tables.log.c.kind == kind)
+        with self.reader.connect() as connection:
+            return connection.execute(query).scalar() or 0
+
     def entries_at(self, offsets: Sequence[int]) -> list[Entry]:
         query = sa.select(tables.log).where(tables.log.c.offset.in_(offsets)).order_by(tables.log.c.offset)
         with self.reader.connect() as connection:

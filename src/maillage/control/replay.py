@@ -1,0 +1,109 @@
+"""Replay: fold a log again, decide again, and compare with what was decided, byte for byte.
+
+A `network` entry begins a new core: the log holds the network itself, so a log is enough to replay it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter
+
+from maillage.control import log
+from maillage.control.log import Entry, decision_body, read_lines
+from maillage.control.state import read_fact
+from maillage.control.store import Store
+from maillage.errors import Invalid, NotFound
+from maillage.network.model import Network
+from maillage.scheduling.messages import is_event
+from maillage.scheduling.policy import Policy
+from maillage.scheduling.scheduler import Scheduler
+
+_NETWORK = TypeAdapter(Network)
+_POLICY = TypeAdapter(Policy)
+_SQLITE = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The first decision that came out otherwise."""
+
+    offset: int
+    logged: bytes
+    replayed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    entries: int
+    decisions: int
+    commands: int
+    difference: Difference | None
+
+    def as_json(self) -> dict[str, Any]:
+        shown: dict[str, Any] = {"entries": self.entries, "decisions": self.decisions}
+        shown |= {"commands": self.commands, "same": self.difference is None, "difference": None}
+        if self.difference is not None:
+            shown["difference"] = {
+                "offset": self.difference.offset,
+                "logged": orjson.loads(self.difference.logged),
+                "replayed": orjson.loads(self.difference.replayed),
+            }
+        return shown
+
+
+def network_body(network: Network, policy: Policy) -> dict[str, Any]:
+    """The body of a `network` entry."""
+    return {
+        "sites": [site.id for site in network.sites],
+        "network": _NETWORK.dump_python(network, mode="json"),
+        "policy": _POLICY.dump_python(policy, mode="json"),
+    }
+
+
+def core_of(body: dict[str, Any]) -> Scheduler:
+    """An empty core as a `network` entry began it."""
+    return Scheduler(_NETWORK.validate_python(body["network"]), _POLICY.validate_python(body["policy"]))
+
+
+def replay(entries: Iterable[Entry], make_core: Callable[[dict[str, Any]], Scheduler] = core_of) -> Replayed:
+    """Decide a log again, up to the first difference. Raises Invalid for a log without its beginning."""
+    core: Scheduler | None = None
+    folded = decisions = commands = 0
+    for entry in entries:
+        folded += 1
+        if entry.kind == log.NETWORK:
+            core = make_core(entry.read())
+        elif core is None:
+            raise Invalid(
+                f"the log begins at offset {entry.offset} without a network; replay it from its start"
+            )
+        elif is_event(entry.kind):
+            core.fold(read_fact(entry.kind, entry.read()))
+        elif entry.kind == log.DECISION:
+            now_s = entry.read()["now_s"]
+            decided = core.decide(now_s)
+            decisions, commands = decisions + 1, commands + len(decided)
+            again = decision_body(now_s, decided)
+            if again != entry.body:
+                return Replayed(folded, decisions, commands, Difference(entry.offset, entry.body, again))
+    return Replayed(folded, decisions, commands, None)
+
+
+def replay_file(path: Path) -> Replayed:
+    """Replay a store's file or an exported log (JSONL)."""
+    if not path.exists():
+        raise NotFound(f"no log at {path}; give a data folder's maillage.db, or an exported log")
+    with path.open("rb") as file:
+        is_store = file.read(len(_SQLITE)) == _SQLITE
+    if not is_store:
+        return replay(read_lines(path))
+    store = Store.open(path)
+    try:
+        return replay(store.entries())
+    finally:
+        store.close()
