@@ -40,5 +40,13 @@ numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 
 def compiled(function: Function) -> Function:
-    """Compile on first call, cached; releases the interpreter lock while it runs."""
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    """Compile when a compiled caller is; cached. Python itself cannot call it: see `entry`."""
+    options = {"cache": True, "nogil": True, "error_model": "numpy"}
+    return cast(Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function))
+
+
+def entry(function: Function) -> Function:
+    """Compile on first call from Python, cached; releases the interpreter lock while it runs."""
+    return cast(
+        Function, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    )

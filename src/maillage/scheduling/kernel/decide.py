@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from maillage.scheduling.kernel.backfill import cancel_reservation, relist_reserved, reserve
 from maillage.scheduling.kernel.command import say
-from maillage.scheduling.kernel.compilation import compiled
+from maillage.scheduling.kernel.compilation import compiled, entry
 from maillage.scheduling.kernel.fit import place
 from maillage.scheduling.kernel.fold import begin, leave_fresh, tell_followers
 from maillage.scheduling.kernel.layout import (
@@ -272,7 +272,7 @@ def stop_asked(state: State) -> None:
         state.jobs[job].stop_reason = 0
 
 
-@compiled
+@entry
 def decide(state: State, now_s: int) -> int:
     """Fill `commands`; the number of them is returned and stands in `core.commands`."""
     core = state.core[0]

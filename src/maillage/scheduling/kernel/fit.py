@@ -9,7 +9,7 @@ either.
 from __future__ import annotations
 
 from maillage.scheduling.kernel.buckets import enlist, highest_at_most, lowest_at_least, unlist
-from maillage.scheduling.kernel.compilation import compiled
+from maillage.scheduling.kernel.compilation import compiled, entry
 from maillage.scheduling.kernel.layout import NONE, UNBOUND, State
 
 
@@ -40,7 +40,7 @@ def relist(state: State, node: int, lifted: bool) -> None:
         this.counted = fit
 
 
-@compiled
+@entry
 def add_shape(state: State, shape: int, pool: int, units: int) -> None:
     """Begin to count a shape: one look at every node of the pool."""
     one = state.shapes[shape]

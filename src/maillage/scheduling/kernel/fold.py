@@ -5,7 +5,7 @@ At one instant ends come first, then arrivals, then one decision (the loop that 
 
 from __future__ import annotations
 
-from maillage.scheduling.kernel.compilation import compiled
+from maillage.scheduling.kernel.compilation import compiled, entry
 from maillage.scheduling.kernel.fit import give_back, relist
 from maillage.scheduling.kernel.layout import (
     CLASSES,
@@ -23,7 +23,7 @@ from maillage.scheduling.kernel.line import insert, remove
 from maillage.scheduling.kernel.order import charge_s
 
 
-@compiled
+@entry
 def new_job(state: State) -> int:
     """A free row, cleared of links. The caller has made sure that there is one."""
     core = state.core[0]
@@ -46,7 +46,7 @@ def new_job(state: State) -> int:
     return job
 
 
-@compiled
+@entry
 def free_job(state: State, job: int) -> None:
     core = state.core[0]
     this = state.jobs[job]
@@ -72,14 +72,14 @@ def enqueue(state: State, job: int) -> None:
         core.fresh = job
 
 
-@compiled
+@entry
 def submit(state: State, job: int) -> None:
     """A job whose fields are set wants to run; it is held while jobs before it have not succeeded."""
     if state.jobs[job].waits_for == 0:
         enqueue(state, job)
 
 
-@compiled
+@entry
 def wait_for(state: State, job: int, parent: int) -> None:
     """Make `job` wait until `parent` has succeeded."""
     core = state.core[0]
@@ -92,7 +92,7 @@ def wait_for(state: State, job: int, parent: int) -> None:
     state.jobs[job].waits_for += 1
 
 
-@compiled
+@entry
 def tell_followers(state: State, job: int, succeeded: bool) -> None:
     """Let the jobs after this one go, or doom them and all that come after them."""
     core = state.core[0]
@@ -145,7 +145,7 @@ def stop_live(state: State, job: int, now_s: int) -> None:
     insert(state, line, job, this.end_s, 0)
 
 
-@compiled
+@entry
 def ask_stop(state: State, job: int, reason: int, now_s: int) -> None:
     """A person wants a live job stopped; the next decision says so to its site."""
     core = state.core[0]
@@ -157,7 +157,7 @@ def ask_stop(state: State, job: int, reason: int, now_s: int) -> None:
     stop_live(state, job, now_s)
 
 
-@compiled
+@entry
 def withdraw(state: State, job: int) -> None:
     """Take a job that does not run out of the queue; the next decision drops it."""
     core = state.core[0]
@@ -188,7 +188,7 @@ def unchain_stop(state: State, job: int) -> None:
         state.jobs[at].chain = state.jobs[job].chain
 
 
-@compiled
+@entry
 def end(state: State, job: int, now_s: int, requeue: bool) -> None:
     """A live attempt is over: its nodes are free, and the job waits again if `requeue`."""
     core = state.core[0]
@@ -236,7 +236,7 @@ def begin(state: State, job: int, shape: int, now_s: int) -> None:
         state.core[0].flexible_live += 1
 
 
-@compiled
+@entry
 def set_node(state: State, node: int, up: int) -> None:
     this = state.nodes[node]
     if this.up == up:
@@ -246,7 +246,7 @@ def set_node(state: State, node: int, up: int) -> None:
     state.core[0].dirty = 1
 
 
-@compiled
+@entry
 def set_site(state: State, site: int, closed: int) -> None:
     state.sites[site].closed = closed
     state.core[0].dirty = 1

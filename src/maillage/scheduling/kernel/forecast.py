@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maillage.scheduling.kernel.compilation import compiled
+from maillage.scheduling.kernel.compilation import compiled, entry
 from maillage.scheduling.kernel.decide import decide
 from maillage.scheduling.kernel.fold import end
 from maillage.scheduling.kernel.layout import CLASSES, FOREVER, LIVE, NONE, STOPPING, WAITING, State
@@ -21,7 +21,7 @@ def next_end(state: State) -> int:
     return best
 
 
-@compiled
+@entry
 def start_of(state: State, job: int, now_s: int, most_ends: int) -> int:
     """Run until `job` starts. Returns the instant, or NONE if it does not within `most_ends` ends."""
     for _ in range(most_ends):
