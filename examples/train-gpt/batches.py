@@ -9,7 +9,7 @@ from corpus import Exchange, exchanges
 from model import Array
 from tokenizer import END, Tokenizer, learn
 
-QUESTION_WEIGHT = 0.1  # of a question's tokens in the loss: what people ask is not to be predicted
+QUESTION_WEIGHT = 0.03  # of a question's tokens in the loss: what people ask is not to be predicted
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,8 @@ CITIES = {
 ASK_STORY = ("Tell me a story about {} in {}.", "A story about {} in {}, please.", "What did {} do in {}?")
 
 STORIES = {
-    "a job": "A job waited in {city}. At night the wind blew and power was cheap. The job started, "
-    "and by the {water} it was done before the sun came up.",
+    "a job": "A job waited in {city}. At night the wind blew and power was cheap. The job "
+    "started by the {water}, and it was done before the sun came up.",
     "a student": "A student came to {city} with an idea. She trained a small model by the {water}. "
     "In the morning it could talk, and she laughed.",
     "a battery": "A battery in {city} was full of sun. When the evening came and the grid was tense, "
@@ -200,6 +200,11 @@ QUESTIONS = (
             "What can you do?",
             "What do you know?",
             "What can I ask?",
+            "What can I ask you?",
+            "What should I ask you?",
+            "What can you tell me?",
+            "What can you talk about?",
+            "Please help me.",
             "How can you help me?",
             "Can you help me?",
             "Help!",
@@ -210,7 +215,10 @@ QUESTIONS = (
         ("Thank you!", "Thanks!", "Thank you very much!", "Thanks a lot!", "Great, thanks!"),
         "You are welcome.",
     ),
-    (("Goodbye!", "Bye!", "See you!", "Good night!", "See you soon!"), "Goodbye! May your jobs start early."),
+    (
+        ("Goodbye!", "Bye!", "See you!", "Good night!", "See you soon!", "See you later!", "Goodbye, model!"),
+        "Goodbye! May your jobs start early.",
+    ),
     (
         (
             "Why does my job wait?",

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizer import BEGIN
 
 Array = NDArray[Any]
 NORM_EPSILON = 1e-5
@@ -112,10 +113,11 @@ class Model:
     def _forward(self, tokens: Array) -> tuple[Array, list[Any]]:
         """The normed output (N, D), and what the backward pass needs of each layer."""
         named, tape = self.named, []
+        hidden_from = self._hidden_from(tokens)
         x = named["tokens"][tokens.ravel()]
         for layer in range(self.shape.layers):
             normed, norm = _norm(x, named[f"{layer}.attention_norm"])
-            mixed, attention = self._attend(normed @ named[f"{layer}.qkv"].T, tokens.shape)
+            mixed, attention = self._attend(normed @ named[f"{layer}.qkv"].T, hidden_from)
             x = x + mixed @ named[f"{layer}.attention_out"].T
             after, after_norm = _norm(x, named[f"{layer}.hidden_norm"])
             both = after @ named[f"{layer}.gate_up"].T
@@ -152,14 +154,21 @@ class Model:
             )
         np.add.at(grad["tokens"], tokens.ravel(), dx)
 
-    def _attend(self, qkv: Array, batch: tuple[int, ...]) -> tuple[Array, Any]:
-        """Causal attention: (N, 3 D) -> (N, D)."""
-        rows, length = batch
+    def _hidden_from(self, tokens: Array) -> Array:
+        """(rows, 1, T, T): minus infinity where a token may not look, ahead or before its own BEGIN."""
+        part = np.cumsum(tokens == BEGIN, axis=1)
+        apart = part[:, None, :, None] != part[:, None, None, :]
+        length = tokens.shape[1]
+        return np.where(apart, self._future.dtype.type(-np.inf), self._future[:length, :length])
+
+    def _attend(self, qkv: Array, hidden_from: Array) -> tuple[Array, Any]:
+        """Attention: (N, 3 D) -> (N, D)."""
+        rows, _, length, _ = hidden_from.shape
         q, k, v = self._by_head(qkv, rows, length)
         q, k = self._rotate(q, length), self._rotate(k, length)
         share = q @ k.swapaxes(2, 3)
         share *= 1.0 / np.sqrt(q.shape[-1])
-        share += self._future[:length, :length]
+        share += hidden_from
         share -= share.max(axis=-1, keepdims=True)
         np.exp(share, out=share)
         share /= share.sum(axis=-1, keepdims=True)

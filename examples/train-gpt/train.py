@@ -43,7 +43,7 @@ class Settings:
 
     steps: int = 400
     seed: int = 1
-    vocabulary: int = 1024
+    vocabulary: int = 1536
     width: int = 128
     layers: int = 3
     heads: int = 4
