@@ -41,12 +41,15 @@ numba.config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
 
 def compiled(function: Function) -> Function:
     """Compile when a compiled caller is; cached. Python itself cannot call it: see `entry`."""
-    options = {"cache": True, "nogil": True, "error_model": "numpy"}
-    return cast(Function, numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function))
+    return cast(Function, _jit(function, no_cpython_wrapper=True))
 
 
 def entry(function: Function) -> Function:
     """Compile on first call from Python, cached; releases the interpreter lock while it runs."""
-    return cast(
-        Function, numba.njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
-    )
+    return cast(Function, _jit(function, no_cpython_wrapper=False))
+
+
+def _jit(function: Callable[..., object], no_cpython_wrapper: bool) -> object:
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    decorate: Callable[..., Callable[..., object]] = numba.njit
+    return decorate(no_cpython_wrapper=no_cpython_wrapper, **options)(function)
