@@ -76,6 +76,8 @@ def page(job: Json) -> RenderableType:
     from rich.padding import Padding
 
     parts: list[Any] = [_heading(job), _facts(job)]
+    if job.get("message"):
+        parts.append(f"  {words.safe(str(job['message']))}")
     if runs := job.get("runs"):
         parts += ["\n[bold]Attempts[/bold]", Padding(table(runs, RUNS), (0, 0, 0, 2))]
         parts += [
@@ -89,10 +91,8 @@ def page(job: Json) -> RenderableType:
             parts.append(Padding(table(stays, STAYS), (0, 0, 0, 2)))
         if source := signal_line(receipt):
             parts.append(f"  [dim]{words.safe(source)}[/dim]")
-    if outputs := dig(job, "outputs", "files"):
-        names = ", ".join(f"{item['path']} ({words.size(item.get('size'))})" for item in outputs[:6])
-        more = f" and {len(outputs) - 6} more" if len(outputs) > 6 else ""
-        parts.append(f"\n[bold]Outputs[/bold]\n  {words.safe(names)}{more}")
+    if dig(job, "outputs", "artifact"):
+        parts.append(f"\n[bold]Outputs[/bold]\n  {_outputs(job)}")
     return Group(*parts)
 
 
@@ -151,6 +151,15 @@ def _facts(job: Json) -> RenderableType:
         if value not in (None, ""):
             grid.add_row(f"  {key}", words.plain(value))
     return grid
+
+
+def _outputs(job: Json) -> str:
+    """The files where the answer has them, else how to list them."""
+    files = dig(job, "outputs", "files")
+    if not files:
+        return f"`maillage job outputs {words.safe(job['id'])}` lists them"
+    names = ", ".join(f"{item['path']} ({words.size(item.get('size'))})" for item in files[:6])
+    return words.safe(names) + (f" and {len(files) - 6} more" if len(files) > 6 else "")
 
 
 def _kinds(value: Any) -> str:

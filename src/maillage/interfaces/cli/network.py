@@ -214,5 +214,6 @@ def _status_value(key: str, value: Any) -> str:
     if key.endswith("_s"):
         return words.duration(value)
     if isinstance(value, dict):
-        return words.safe(", ".join(f"{count} {name}" for name, count in value.items() if count) or "none")
+        told = (f"{n} {name}" if isinstance(n, int) else f"{name} {n}" for name, n in value.items() if n)
+        return words.safe(", ".join(told) or "none")
     return words.plain(value)

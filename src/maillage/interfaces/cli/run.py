@@ -113,7 +113,8 @@ def _quote(client: Client, found: list[Submission], fmt: str) -> None:
     quotes = []
     for item in found:
         if item.kind == "job":
-            quotes.append({"job": item.name or "-", **client.quote({**item.spec, "workdir": None})})
+            spec = {key: value for key, value in item.spec.items() if key != "workdir"}  # nothing is sent
+            quotes.append({"job": item.name or "-", **client.quote(spec)})
         else:
             note(f"endpoint {item.name}: is not quoted, it has no end")
     rows(quotes[0] if len(quotes) == 1 else {"items": quotes}, quotes, QUOTES, fmt, name="site")
