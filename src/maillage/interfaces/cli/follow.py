@@ -88,9 +88,10 @@ def follow_job(
             newest = max((run.attempt for run in info.runs), default=0)
             if newest <= shown:
                 return info
-            for attempt in range(shown + 1, newest + 1):
-                with _telling(client, info.id, teller):
-                    copy_logs(client, info.id, attempt=attempt, worker=worker, follow=True, to=to)
+            for run in sorted(info.runs, key=lambda run: run.attempt):
+                if run.attempt > shown and run.started_at:
+                    with _telling(client, info.id, teller):
+                        copy_logs(client, info.id, attempt=run.attempt, worker=worker, follow=True, to=to)
             shown = newest
     except KeyboardInterrupt:
         note(f"\njob {job} goes on: `maillage job logs -f` watches it, `maillage job cancel` ends it")
