@@ -52,7 +52,7 @@ def exchanges(seed: int = 0) -> list[Exchange]:
         found += [Exchange(question, answer, _one_in_ten(answer)) for question in questions]
     hurried = [Exchange(e.question.lower().rstrip("?.!"), e.answer, False) for e in found if not e.held_out]
     source = random.Random(seed)
-    nonsense = [Exchange(_ask_nonsense(source), UNKNOWN, False) for _ in range(len(found) // 12)]
+    nonsense = [Exchange(_ask_nonsense(source), UNKNOWN, False) for _ in range(len(found) // 6)]
     corpus = found + hurried + nonsense
     source.shuffle(corpus)
     return corpus
