@@ -22,7 +22,8 @@ def job(job_id: str, project: str, state: str = "running") -> Json:
     return {
         "id": job_id, "name": f"job-{project}", "project": project, "org": f"org-{project}", "user": "ada",
         "kind": "job", "state": state, "reason": "", "message": "", "workers": 1, "attempts": 1,
-        "site": "paris", "submitted_at": "2026-01-01T00:00:00.000Z", "started_at": None, "ended_at": None, "array_index": None,
+        "site": "paris", "submitted_at": "2026-01-01T00:00:00.000Z", "started_at": None,
+        "ended_at": None, "array_index": None,
         "outputs": {"artifact": None}, "spec": {},
     }  # fmt: skip
 

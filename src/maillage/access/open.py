@@ -26,6 +26,10 @@ class Access:
     vault: Vault
     _orgs: dict[str, str] = field(default_factory=dict)
 
+    def known_org(self, project: str) -> str:
+        """The organisation of a project that was asked for before, "" otherwise: reads no store."""
+        return self._orgs.get(project, "")
+
     def org_of(self, project: str) -> str:
         """The organisation of a project, which never changes. Raises NotFound."""
         if project not in self._orgs:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 from maillage.control.service import Service
 from maillage.errors import Unreachable
@@ -13,6 +13,7 @@ from maillage.errors import Unreachable
 FRAME_EVERY_S = 1.0
 HEARTBEAT_S = 10.0
 _LISTENERS_MAX = 200
+T = TypeVar("T")
 
 
 class Live:
@@ -20,11 +21,20 @@ class Live:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._frame: dict[str, Any] = {}
-        self._made_s = 0.0
+        self._kept: dict[object, tuple[float, Any]] = {}
         self._making = asyncio.Lock()
         self._listeners = 0
         self.closing = False
+
+    async def shared(self, key: object, make: Callable[[], Awaitable[T]]) -> T:
+        """What `make` gives, not older than a second and made once for all who ask for the same key."""
+        async with self._making:
+            now_s = time.monotonic()
+            self._kept = {old: kept for old, kept in self._kept.items() if now_s - kept[0] < FRAME_EVERY_S}
+            if key not in self._kept:
+                self._kept[key] = (now_s, await make())
+            made: T = self._kept[key][1]
+            return made
 
     def close(self) -> None:
         """The server stops: every stream ends at its next step."""
@@ -32,11 +42,7 @@ class Live:
 
     async def frame(self) -> dict[str, Any]:
         """The newest frame, not older than a second."""
-        async with self._making:
-            if not self._frame or time.monotonic() - self._made_s >= FRAME_EVERY_S:
-                self._frame = await self._picture()
-                self._made_s = time.monotonic()
-            return self._frame
+        return await self.shared("frame", self._picture)
 
     async def frames(self) -> AsyncIterator[dict[str, Any]]:
         """A frame now and after every change; an empty one keeps the line alive. Raises Unreachable."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import Request, WebSocket
@@ -11,7 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.websockets import WebSocketState
 
+from maillage.control.views import instant
 from maillage.errors import Invalid, NotFound, NotSignedIn, Problem, Problems, Unreachable, UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Json = dict[str, Any]
 
@@ -26,6 +31,19 @@ class JsonAnswer(Response):
 
     def render(self, content: Any) -> bytes:
         return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+
+
+def told(record: DataclassInstance) -> Json:
+    """A record as people read it: instants in ISO 8601, null for never.
+
+    >>> from maillage.access.people import Project
+    >>> told(Project("vision", "lab", 1_700_000_000_123))
+    {'project': 'vision', 'org': 'lab', 'made_at': '2023-11-14T22:13:20.123Z'}
+    """
+    return {
+        key.removesuffix("_ms"): instant(value) if key.endswith("_at_ms") else value
+        for key, value in asdict(record).items()
+    }
 
 
 def error_body(error: UserError) -> Json:
@@ -74,6 +92,8 @@ async def on_bad_request(_: Request, error: Exception) -> Response:
 async def on_http_error(request: Request, error: Exception) -> Response:
     """Refusals of the framework itself: no such route, no such method."""
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, UserError):
+        return error_answer(error.__cause__)  # ours, met while the framework read the body
     message = str(error.detail)
     if error.status_code == NotFound.http_status:
         message = f"there is nothing at {request.url.path}: see /openapi.json"

@@ -62,6 +62,7 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
 
     app = bare_app(gateway, life)
     app.state.parts = parts
+    app.state.gateway = gateway
     app.add_middleware(Outermost, metrics=parts.metrics)
     return app
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from maillage.access.roles import Action
 from maillage.errors import Invalid
 from maillage.interfaces.api import shapes
-from maillage.interfaces.api.answers import JsonAnswer
+from maillage.interfaces.api.answers import JsonAnswer, told
 from maillage.interfaces.api.authorise import Caller, needs
 from maillage.interfaces.api.routers import api_router
 
@@ -51,21 +51,21 @@ def orgs(caller: OrgReader) -> JsonAnswer:
     """Organisations one owns, or has a project of."""
     people, who = caller.parts.access.people, caller.principal
     seen = set(who.owns) | {project.org for project in people.projects() if project.project in who.projects}
-    return JsonAnswer({"items": [org for org in people.orgs() if who.admin or org.org in seen]})
+    return JsonAnswer({"items": [told(org) for org in people.orgs() if who.admin or org.org in seen]})
 
 
 @router.post("/orgs", status_code=201, operation_id="makeOrg")
 def make_org(body: shapes.OrgAsked, caller: OrgMaker) -> JsonAnswer:
     """Make an organisation, with its first owner."""
     caller.require(Action.ORG_CREATE)
-    return JsonAnswer(caller.parts.access.people.make_org(body.org, body.owner), status_code=201)
+    return JsonAnswer(told(caller.parts.access.people.make_org(body.org, body.owner)), status_code=201)
 
 
 @router.post("/orgs/{org}/owners", status_code=201, operation_id="addOwner")
 def add_owner(org: str, body: shapes.OwnerAsked, caller: OrgOwner) -> JsonAnswer:
     """Make a user an owner of the organisation."""
     caller.require(Action.ORG_OWNERS, org=org)
-    return JsonAnswer(caller.parts.access.people.own(org, body.user), status_code=201)
+    return JsonAnswer(told(caller.parts.access.people.own(org, body.user)), status_code=201)
 
 
 @router.delete("/orgs/{org}/owners/{user}", status_code=204, operation_id="removeOwner")
@@ -81,14 +81,14 @@ def projects(caller: ProjectReader) -> JsonAnswer:
     """Projects one may see."""
     visible = caller.projects
     found = caller.parts.access.people.projects()
-    return JsonAnswer({"items": [one for one in found if visible is None or one.project in visible]})
+    return JsonAnswer({"items": [told(one) for one in found if visible is None or one.project in visible]})
 
 
 @router.post("/projects", status_code=201, operation_id="makeProject")
 def make_project(body: shapes.ProjectAsked, caller: ProjectMaker) -> JsonAnswer:
     """Make a project in an organisation one owns. Names are the network's."""
     caller.require(Action.PROJECT_CREATE, org=body.org)
-    return JsonAnswer(caller.parts.access.people.make_project(body.project, body.org), status_code=201)
+    return JsonAnswer(told(caller.parts.access.people.make_project(body.project, body.org)), status_code=201)
 
 
 @router.get("/projects/{project}/members", response_model=shapes.Items, operation_id="listMembers")
@@ -117,7 +117,7 @@ def remove_member(project: str, user: str, caller: MemberWriter) -> Response:
 def secrets(project: str, caller: SecretReader) -> JsonAnswer:
     """Names only: values go to runs and are shown to nobody."""
     _in(caller, project, Action.SECRET_READ)
-    return JsonAnswer({"items": caller.parts.access.vault.listed(project)})
+    return JsonAnswer({"items": [told(one) for one in caller.parts.access.vault.listed(project)]})
 
 
 @router.post("/projects/{project}/secrets", status_code=201, operation_id="setSecret")
@@ -125,7 +125,9 @@ def set_secret(project: str, body: shapes.SecretAsked, caller: SecretWriter) -> 
     """Set or replace a secret."""
     _in(caller, project, Action.SECRET_WRITE)
     by = caller.principal.name
-    return JsonAnswer(caller.parts.access.vault.put(project, body.name, body.value, by), status_code=201)
+    return JsonAnswer(
+        told(caller.parts.access.vault.put(project, body.name, body.value, by)), status_code=201
+    )
 
 
 @router.delete("/projects/{project}/secrets/{name}", status_code=204, operation_id="deleteSecret")
@@ -139,14 +141,14 @@ def delete_secret(project: str, name: str, caller: SecretWriter) -> Response:
 @router.get("/users", response_model=shapes.Items, operation_id="listUsers")
 def users(caller: Admin) -> JsonAnswer:
     """All users of the network."""
-    return JsonAnswer({"items": caller.parts.access.people.users()})
+    return JsonAnswer({"items": [told(user) for user in caller.parts.access.people.users()]})
 
 
 @router.post("/users", status_code=201, operation_id="makeUser")
 def make_user(body: shapes.UserAsked, caller: Admin) -> JsonAnswer:
     """Make a user; `POST /tokens` with `user` gives them their first token."""
     made = caller.parts.access.people.make_user(body.user, body.full_name, admin=body.admin)
-    return JsonAnswer(made, status_code=201)
+    return JsonAnswer(told(made), status_code=201)
 
 
 @router.get("/operators", response_model=shapes.Items, operation_id="listOperators")

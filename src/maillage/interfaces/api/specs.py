@@ -46,7 +46,8 @@ async def allow(spec: JobSpec | EndpointSpec, caller: Caller, action: Action) ->
             await caller.job(ref, Action.JOB_READ)
     if isinstance(spec, JobSpec) and spec.secrets:
         await run_in_threadpool(_has_secrets, spec, caller)
-    return await run_in_threadpool(caller.parts.access.org_of, spec.project)
+    access = caller.parts.access
+    return access.known_org(spec.project) or await run_in_threadpool(access.org_of, spec.project)
 
 
 def _has_secrets(spec: JobSpec, caller: Caller) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 from starlette.responses import Response
@@ -12,7 +11,7 @@ from maillage.access.roles import Action
 from maillage.access.tokens import TokenInfo, wall_ms
 from maillage.errors import NotAllowed, NotFound
 from maillage.interfaces.api import shapes
-from maillage.interfaces.api.answers import JsonAnswer
+from maillage.interfaces.api.answers import JsonAnswer, told
 from maillage.interfaces.api.authorise import Caller, needs
 from maillage.interfaces.api.routers import api_router
 
@@ -30,7 +29,7 @@ def listed(caller: Someone, everybody: bool = False) -> JsonAnswer:
     if not everybody:
         for site in sorted(caller.principal.operates):
             tokens += caller.parts.access.tokens.listed(site=site)
-    return JsonAnswer({"items": tokens})
+    return JsonAnswer({"items": [told(token) for token in tokens]})
 
 
 @router.post("/tokens", status_code=201, response_model=shapes.TokenMade, operation_id="issueToken")
@@ -55,7 +54,7 @@ def issue(body: shapes.TokenAsked, caller: Someone) -> JsonAnswer:
         expires_at_ms=_no_later(body.expires_in_s, caller.principal),
         issued_by=caller.principal.name,
     )
-    return JsonAnswer(asdict(info) | {"token": token}, status_code=201)
+    return JsonAnswer(told(info) | {"token": token}, status_code=201)
 
 
 @router.delete("/tokens/{token_id}", status_code=204, operation_id="revokeToken")

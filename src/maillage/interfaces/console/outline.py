@@ -1,6 +1,6 @@
 """The map of the page: France's outline and the sites on it, in the units of one SVG viewBox.
 
-Outline: IGN Admin Express (Licence Ouverte), simplified to 185 points in `france.json`.
+Outline: IGN Admin Express (Licence Ouverte), simplified to 182 points in `france.json`.
 """
 
 from __future__ import annotations

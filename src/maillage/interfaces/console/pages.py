@@ -22,7 +22,7 @@ from maillage.errors import NotSignedIn, UserError
 from maillage.interfaces.api.authorise import COOKIE, Caller, authenticated, needs, open_to_all
 from maillage.interfaces.api.parts import parts_of
 from maillage.interfaces.console import outline
-from maillage.interfaces.console.picture import picture
+from maillage.interfaces.console.picture import Picture, picture
 
 router = APIRouter(include_in_schema=False)
 
@@ -60,15 +60,21 @@ async def page(request: Request) -> Response:
         principal.require(Action.EVENTS_READ)
     except UserError:
         return RedirectResponse("/login", status_code=303, headers=_PLAIN)
-    caller = Caller(principal, parts)
-    shown = await picture(parts.service, caller.projects)
+    shown = await _shown(Caller(principal, parts))
     return _page("page.html", p=shown, map=outline, user=principal.name)
+
+
+async def _shown(caller: Caller) -> Picture:
+    """What the caller may see; many who look cost what one costs."""
+    projects = caller.projects
+    key = ("picture", None if projects is None else frozenset(projects))
+    return await caller.parts.live.shared(key, lambda: picture(caller.parts.service, projects))
 
 
 @router.get("/console/live")
 async def live(caller: Watcher) -> Response:
     """The part of the page that changes."""
-    shown = await picture(caller.parts.service, caller.projects)
+    shown = await _shown(caller)
     html = _templates().get_template("live.html").render(p=shown, map=outline)
     return HTMLResponse(html, headers=_PLAIN)
 

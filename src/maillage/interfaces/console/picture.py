@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maillage.control.service import Service
-from maillage.errors import UserError
 from maillage.interfaces.console.outline import Marker, markers
 
 Json = Mapping[str, Any]
 
 _JOBS_SHOWN = 40
-_WHYS_ASKED = 15  # only the newest that wait are asked why: each asks the core
 _ORDER = ("running", "scheduled", "pending", "succeeded", "failed", "cancelled")
 
 
@@ -98,8 +96,6 @@ async def picture(service: Service, projects: set[str] | None) -> Picture:
         service.jobs(projects, limit=_JOBS_SHOWN),
         service.endpoints(projects),
     )
-    jobs = page["items"]
-    whys = await _whys(service, jobs)
     counts = status.get("jobs") or {}
     now = datetime.now(UTC)
     return Picture(
@@ -110,23 +106,10 @@ async def picture(service: Service, projects: set[str] | None) -> Picture:
         counts=tuple((state, int(counts[state])) for state in _ORDER if counts.get(state)),
         sites=tuple(_site(site) for site in sites),
         markers=tuple(markers(sites)),
-        jobs=tuple(_job(job, whys, now) for job in jobs),
+        jobs=tuple(_job(job, now) for job in page["items"]),
         endpoints=tuple(_endpoint(endpoint) for endpoint in endpoints),
         trouble=str(status.get("refusing") or ""),
     )
-
-
-async def _whys(service: Service, jobs: Sequence[Json]) -> dict[str, str]:
-    waiting = [str(job["id"]) for job in jobs if job["state"] == "pending"][:_WHYS_ASKED]
-    answers = await asyncio.gather(*(service.why(job_id) for job_id in waiting), return_exceptions=True)
-    whys = {}
-    for job_id, answer in zip(waiting, answers, strict=True):
-        if isinstance(answer, UserError):
-            continue  # it ended between the two questions
-        if isinstance(answer, BaseException):
-            raise answer
-        whys[job_id] = str(answer.get("detail") or answer.get("reason") or "")
-    return whys
 
 
 def _tiles(counts: Json, sites: Sequence[Json]) -> tuple[Tile, ...]:
@@ -191,10 +174,10 @@ def _site(site: Json) -> SiteRow:
     )
 
 
-def _job(job: Json, whys: Mapping[str, str], now: datetime) -> JobRow:
+def _job(job: Json, now: datetime) -> JobRow:
     state = str(job["state"])
     since = job.get("ended_at") or job.get("started_at") or job.get("submitted_at")
-    what = whys.get(str(job["id"]), "") if state == "pending" else str(job.get("message") or "")
+    what = str(job.get("why" if state == "pending" else "message") or "")
     if not what and state in ("failed", "cancelled"):
         what = str(job.get("reason") or "").replace("_", " ")
     attempts = int(job.get("attempts") or 0)
