@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from plane_rig import Crash, Rig, SimulatedSite, World, spec
 
 from maillage.control import tables
 from maillage.control.projections import job_row, run_row
 from maillage.control.replay import replay
 from maillage.control.state import State, read_fact
 from maillage.errors import Conflict, UserError
+from tests.simulation.plane_rig import Crash, Rig, SimulatedSite, World, spec
 
 ROUGH_STEPS = 250
 CALM_STEPS = 400

@@ -82,7 +82,8 @@ def _compare(round_: Round, site: SiteRecord, request: SyncRequest) -> None:
         elif run.accepted:
             lost = EndReason.RETURNED if not run.started_ms else EndReason.NODE_LOST
             end_run(round_, run, run.stop or lost, "the site does not have it any more")
-        elif run.stop is not None:
+        elif run.stop is not None and request.version_seen >= run.start_offset:
+            # Its order cannot be on the way any more: the agent has seen what came after it.
             end_run(round_, run, run.stop, "stopped before the site had it")
 
 

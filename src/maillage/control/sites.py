@@ -95,7 +95,7 @@ class Desk:
         """A call's content, to compare with the last one's; the CPU time so far is no news."""
         runs = tuple(replace(report, metered_cpu_s=0.0) for report in request.reports)
         known = frozenset(request.known)
-        return (self.version, request.incarnation, request.capacity, known, runs)
+        return (self.version, request.version_seen, request.incarnation, request.capacity, known, runs)
 
     def is_news(self, said: object) -> bool:
         return not self.reachable or said != self._heard

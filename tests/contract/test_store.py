@@ -1,0 +1,240 @@
+"""What every store must do, for SQLite and (where it is installed) PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+import maillage.access.tables  # noqa: F401  (its tables stand on the same metadata)
+from maillage.control import tables, views
+from maillage.control.log import Entry
+from maillage.control.projections import Projections
+from maillage.control.records import Job, Run, Terms
+from maillage.control.state import Changes
+from maillage.control.store import CannotWrite, Store
+from maillage.errors import Conflict, NotFound
+from maillage.units import job_id, run_id
+from maillage.workloads.lifecycle import EndReason, JobState, RunState
+from tests.contract import postgres
+
+KINDS = ["sqlite", *(["postgresql"] if postgres.binaries() else [])]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def where(request: pytest.FixtureRequest) -> Iterator[str]:
+    """ "" for SQLite, the URL of a server for PostgreSQL."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(postgres.server()) if request.param == "postgresql" else ""
+
+
+@pytest.fixture
+def store(where: str, tmp_path: Path) -> Iterator[Store]:
+    """An empty store with its schema."""
+    if where:
+        engine = sa.create_engine(where)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        engine.dispose()
+    opened = Store.open(where or tmp_path / "maillage.db")
+    yield opened
+    opened.close()
+
+
+def entries(first: int, count: int, **fields: Any) -> list[Entry]:
+    return [Entry(first + index, 1000 + index, "usage", b'{"n":1}', **fields) for index in range(count)]
+
+
+def some_job(number: int = 1, **fields: Any) -> Job:
+    given: dict[str, Any] = {
+        "job_id": job_id(1_700_000_000_000, number),
+        "name": "work",
+        "org": "org",
+        "project": "default",
+        "user": "ada",
+        "kind": "job",
+        "endpoint": "",
+        "spec_digest": "d" * 64,
+        "submitted_ms": 1_700_000_000_000,
+        "submit_offset": 1,
+        "array_id": "",
+        "array_index": -1,
+        "terms": Terms(),
+        "retries_left": 0,
+    }
+    return Job(**given | fields)
+
+
+def some_run(job: Job, attempt: int = 1) -> Run:
+    return Run(run_id(job.job_id, attempt), job.job_id, attempt, "paris", "cpu", ((0, 1),), "room", 5, 9)
+
+
+def write(store: Store, changes: Changes, receipts: dict[str, bytes] | None = None) -> None:
+    store.commit([], Projections(store.engine.dialect.name).writes(changes, receipts or {}))
+
+
+def with_job(store: Store, job: Job, spec: dict[str, Any] | None = None) -> None:
+    write(store, Changes(new_jobs={job.job_id: job}, specs={job.spec_digest: spec or {"name": "work"}}))
+
+
+def test_the_log_is_read_as_it_was_written(store: Store) -> None:
+    assert (store.last_offset(), list(store.entries())) == (0, [])
+    written = entries(1, 7, job_id="j0000000000001") + entries(8, 3)
+    store.commit(written, [])
+    assert list(store.entries()) == written
+    assert list(store.entries(after=8)) == written[8:]
+    assert list(store.entries(after=2, limit=3)) == written[2:5]
+    assert store.entries_of_job("j0000000000001", 5) == written[:5]
+    assert store.entries_at([9, 2]) == [written[1], written[8]]
+    assert (store.last_offset(), store.last_of_kind("usage"), store.last_of_kind("network")) == (10, 10, 0)
+
+
+def test_a_transaction_is_all_or_nothing(store: Store) -> None:
+    job = some_job()
+    with_job(store, job)
+    writes = Projections(store.engine.dialect.name).writes(Changes(new_jobs={job.job_id: job}), {})
+    with pytest.raises(sa.exc.IntegrityError):
+        store.commit(entries(1, 2), writes)  # that job is there already
+    assert store.last_offset() == 0
+    store.commit(entries(1, 2), [])
+    assert store.last_offset() == 2, "the store goes on"
+
+
+def test_what_is_committed_is_there_after_opening_again(store: Store, where: str, tmp_path: Path) -> None:
+    store.commit(entries(1, 3), [])
+    store.close()
+    again = Store.open(where or tmp_path / "maillage.db")
+    assert again.last_offset() == 3
+    again.close()
+
+
+def test_jobs_and_runs_are_written_and_changed(store: Store) -> None:
+    job, run = some_job(), None
+    with_job(store, job, {"name": "work", "resources": {"per_worker": 2}})
+    run = some_run(job)
+    job.state, job.site, job.runs = JobState.RUNNING, "paris", [run]
+    write(store, Changes(jobs={job.job_id: job}, new_runs={run.run_id: run}))
+    run.state, run.reason, run.exit_codes, run.started_ms = RunState.EXITED, EndReason.SUCCEEDED, (0, 0), 77
+    job.state, job.reason, job.ended_ms = JobState.SUCCEEDED, "succeeded", 1_700_000_001_500
+    write(store, Changes(jobs={job.job_id: job}, runs={run.run_id: run}), {job.job_id: b'{"wait_s":1}'})
+    shown = views.job_from_store(store, job.job_id)
+    assert (shown["state"], shown["site"], shown["attempts"]) == ("succeeded", "paris", 1)
+    assert shown["ended_at"] == "2023-11-14T22:13:21.500Z"
+    assert shown["resources"] == {"per_worker": 2}
+    assert shown["receipt"] == {"wait_s": 1}
+    assert shown["runs"][0]["exit_codes"] == [0, 0]
+    assert shown["runs"][0]["placement"] == [[0, 1]]
+    assert store.output(job.job_id) == ""
+    assert views.site_of_run(store, run.run_id) == "paris"
+
+
+def test_a_key_belongs_to_one_job_of_a_project(store: Store) -> None:
+    job = some_job()
+    claim = {("default", "k"): (job.job_id, "d" * 64)}
+    write(store, Changes(new_jobs={job.job_id: job}, specs={"d" * 64: {}}, claims=claim))
+    assert store.claims("default", ["k", "other"]) == {"k": (job.job_id, "d" * 64)}
+    assert store.claims("elsewhere", ["k"]) == {}
+    assert len(store.claims("default", [f"k{number}" for number in range(1200)] + ["k"])) == 1
+    with pytest.raises(sa.exc.IntegrityError):
+        write(store, Changes(claims=claim))
+
+
+def test_a_spec_and_a_metered_request_are_kept_once(store: Store) -> None:
+    usage = {"request_id": "r1", "at_ms": 1, "endpoint": "chat", "org": "o", "project": "p", "user": "u"}
+    usage |= {"site": "paris", "run_id": "", "prompt_tokens": 1, "completion_tokens": 2, "duration_ms": 3}
+    for _ in range(2):
+        write(store, Changes(specs={"d" * 64: {"name": "work"}}, usage=[usage]))
+    assert store.spec("d" * 64) == b'{"name":"work"}'
+    with store.reader.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(tables.usage)).scalar() == 1
+
+
+def test_jobs_are_listed_newest_first_page_by_page(store: Store) -> None:
+    for number in range(1, 6):
+        state = JobState.PENDING if number % 2 else JobState.SUCCEEDED
+        name = "odd" if number % 2 else "even"
+        project = "default" if number < 5 else "secret"
+        with_job(store, some_job(number, state=state, name=name, project=project))
+    ids = [job_id(1_700_000_000_000, number) for number in range(6)]
+
+    def listed(**asked: Any) -> list[str]:
+        given = {"projects": None, "state": None, "name": None, "limit": 10, "cursor": None} | asked
+        return [item["id"] for item in views.job_page(store, **given)["items"]]
+
+    assert listed() == [ids[5], ids[4], ids[3], ids[2], ids[1]]
+    first = views.job_page(store, None, None, None, 2, None)
+    assert (len(first["items"]), first["next"]) == (2, ids[4])
+    assert listed(limit=2, cursor=first["next"]) == [ids[3], ids[2]]
+    assert listed(projects={"default"}, state="live") == [ids[3], ids[1]]
+    assert listed(state="succeeded", name="even") == [ids[4], ids[2]]
+    assert views.job_page(store, set(), None, None, 10, None) == {"items": [], "next": None}
+
+
+def test_a_name_means_the_live_job_or_the_newest(store: Store) -> None:
+    for number, state in ((1, JobState.SUCCEEDED), (2, JobState.RUNNING), (3, JobState.FAILED)):
+        with_job(store, some_job(number, state=state))
+    ids = [job_id(1_700_000_000_000, number) for number in range(5)]
+    assert views.job_id_of(store, "work", None) == ids[2]
+    assert views.job_id_of(store, ids[3], None) == ids[3]
+    with_job(store, some_job(4, state=JobState.PENDING))
+    with pytest.raises(Conflict, match=ids[4]):
+        views.job_id_of(store, "work", None)
+    with pytest.raises(NotFound):
+        views.job_id_of(store, ids[1], {"other"})
+
+
+def test_an_array_is_found_by_its_first(store: Store) -> None:
+    first = job_id(1_700_000_000_000, 1)
+    for number in (1, 2, 3):
+        with_job(store, some_job(number, array_id=first, array_index=number - 1))
+    assert store.array_ids(first) == [job_id(1_700_000_000_000, number) for number in (1, 2, 3)]
+    assert len(store.job_states(first)) == 3
+    assert store.job_states(job_id(1_700_000_000_000, 2)).keys() == {job_id(1_700_000_000_000, 2)}
+
+
+def test_readers_see_what_was_committed_while_a_writer_is_open(store: Store) -> None:
+    store.commit(entries(1, 1), [])
+    with store.engine.begin() as connection:
+        connection.execute(tables.room.insert(), {"body": b"x"})
+        assert store.last_offset() == 1
+    assert store.last_offset() == 1
+
+
+def test_the_migrations_make_the_schema(store: Store) -> None:
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+
+
+def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "maillage.db")
+    store.commit(entries(1, 1), [])
+    limit_pages(store, 1)
+    big = [Entry(2, 0, "usage", b"x" * 200_000)]
+    with pytest.raises(CannotWrite, match="Make room"):
+        store.commit(big, [])
+    with pytest.raises(CannotWrite):
+        store.check_room()
+    assert store.last_offset() == 1
+    limit_pages(store, 1_000_000)
+    store.check_room()
+    store.commit(big, [])
+    assert store.last_offset() == 2
+    store.close()
+
+
+def limit_pages(store: Store, pages: int) -> None:
+    """Let the file grow no further than it is (1), or as far as `pages`."""
+    store.release_writer()
+    store.engine.dispose()
+
+    @sa.event.listens_for(store.engine, "connect")
+    def limit(connection: Any, _record: Any) -> None:
+        connection.execute(f"PRAGMA max_page_count={pages}")
