@@ -225,7 +225,9 @@ class Supervisor:
             self.contact_s = now_s  # we were stopped ourselves, and so was the agent: give it its time again
         self.lease_checked_s = now_s
         with contextlib.suppress(OSError, ValueError), open(self.plan.lease) as file:  # noqa: PTH123
-            self.contact_s = max(self.contact_s, min(now_s, float(file.read(64))))
+            contact_s = float(file.read(64))
+            if contact_s <= now_s:  # else it is of an earlier boot, or nonsense
+                self.contact_s = max(self.contact_s, contact_s)
         if now_s - self.contact_s >= self.plan.site_stops_after_s:
             self._begin_ending(lost_contact(self.plan.site_stops_after_s), self.plan.grace_s)
 
