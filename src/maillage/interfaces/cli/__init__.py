@@ -15,10 +15,9 @@ from click.exceptions import Exit
 
 from maillage import __version__
 from maillage.errors import UserError
-from maillage.interfaces.cli.lazy import LazyGroup
+from maillage.interfaces.cli.lazy import SIGPIPE_EXIT, LazyGroup
 
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
-SIGPIPE_EXIT = 141
 INTERRUPTED_EXIT = 130
 
 COMMANDS = {
@@ -65,7 +64,6 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code. No traceback for what the user can mend."""
     try:
         code = cli.main(args=args, prog_name="maillage", standalone_mode=False)
-        sys.stdout.flush()
     except UserError as trouble:
         code = _say(trouble)
     except Exit as wanted:
@@ -76,8 +74,6 @@ def main(args: list[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("\n" if sys.stderr.isatty() else "")
         code = INTERRUPTED_EXIT
-    except BrokenPipeError:
-        code = SIGPIPE_EXIT
     _leave(code if isinstance(code, int) else 0)
 
 

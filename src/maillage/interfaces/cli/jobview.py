@@ -122,7 +122,8 @@ def signal_line(receipt: Json) -> str:
 
 def _heading(job: Json) -> str:
     name = words.safe(str(job.get("name") or job["id"]))
-    ended = f" [dim]({words.safe(str(job['reason']))})[/dim]" if job.get("reason") else ""
+    said = job.get("reason") not in (None, "", job.get("state"))
+    ended = f" [dim]({words.safe(str(job['reason']))})[/dim]" if said else ""
     return f"[bold]{name}[/bold]  {words.state(job.get('state'))}{ended}"
 
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
+from click.exceptions import Exit
+
+SIGPIPE_EXIT = 141  # 128 + SIGPIPE, as a shell has it
 
 
 class LazyGroup(click.RichGroup):
@@ -28,6 +31,13 @@ class LazyGroup(click.RichGroup):
             importlib.import_module(f"maillage.interfaces.cli.{module}"), attribute
         )
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As Click does; nobody reading any more is no failure of ours, and Click would call it one."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Exit(SIGPIPE_EXIT) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -66,14 +66,16 @@ def number(value: Any, digits: int = 3) -> str:
 def duration(seconds: Any) -> str:
     """Two units at most.
 
-    >>> duration(3.25), duration(75), duration(7300), duration(200000)
-    ('3.2s', '1m15s', '2h1m', '2d7h')
+    >>> duration(0.0121), duration(3.25), duration(75), duration(7300), duration(200000)
+    ('12ms', '3.2s', '1m15s', '2h1m', '2d7h')
     """
     if seconds is None:
         return "-"
     left = float(seconds)
     if left < 0:
         return f"-{duration(-left)}"
+    if left < 1:
+        return f"{left * 1000:.0f}ms" if left else "0s"
     if left < 10:
         return f"{left:.1f}s"
     whole = round(left)
@@ -118,18 +120,18 @@ def energy(kwh: Any) -> str:
     """Energy in the unit that reads best.
 
     >>> energy(0.00002), energy(0.5), energy(1234567.0)
-    ('0.02 Wh', '500 Wh', '1.23 GWh')
+    ('20 mWh', '500 Wh', '1.23 GWh')
     """
-    return _scaled(kwh, 1e-3, ("Wh", "kWh", "MWh", "GWh", "TWh"))
+    return _scaled(kwh, 1e-9, ("µWh", "mWh", "Wh", "kWh", "MWh", "GWh", "TWh"))
 
 
 def carbon(grams: Any) -> str:
     """Mass of CO2 equivalent in the unit that reads best.
 
     >>> carbon(0.0004), carbon(12.5), carbon(2_500_000)
-    ('0.4 mg', '12.5 g', '2.5 t')
+    ('400 µg', '12.5 g', '2.5 t')
     """
-    return _scaled(grams, 1e-3, ("mg", "g", "kg", "t", "kt"))
+    return _scaled(grams, 1e-9, ("ng", "µg", "mg", "g", "kg", "t", "kt"))
 
 
 def _scaled(value: Any, smallest: float, units: tuple[str, ...]) -> str:
