@@ -14,6 +14,7 @@ from maillage.control.shells import Shells
 from maillage.errors import NotFound, UserError
 from maillage.workloads.endpoint import EndpointSpec
 from maillage.workloads.job import JobSpec
+from maillage.workloads.lifecycle import JobState
 
 EMPTY = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -182,6 +183,7 @@ class StubService(Service):
 
     async def status(self) -> Json:
         return {
-            "version": "0", "network": "laptop", "uptime_s": 1.0, "jobs": {"running": 1, "pending": 2},
-            "policy": {}, "log_offset": 7, "refusing": None,
+            "version": "0", "network": "laptop", "uptime_s": 1.0,
+            "jobs": {JobState.RUNNING: 1, JobState.PENDING: 2}, "policy": {}, "log_offset": 7,
+            "refusing": None,
         }  # fmt: skip

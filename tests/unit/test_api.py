@@ -375,6 +375,16 @@ async def test_the_live_stream_tells_changes_and_keeps_the_line_alive(line: Line
         await anext(frames)
 
 
+def test_the_stream_is_server_sent_events(line: Line) -> None:
+    line.live.close()  # so that it ends after its first frame
+    answer = line.client.get("/api/v1/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    retry, frame = answer.text.strip().split("\n\n")
+    name, number, data = frame.split("\n")
+    assert (retry, name, number) == ("retry: 2000", "event: state", "id: 7")
+    assert json.loads(data.removeprefix("data: "))["jobs"] == {"running": 1, "pending": 2}
+
+
 async def test_many_who_look_cost_what_one_costs(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
     sites = line.service.sites

@@ -25,7 +25,9 @@ def open_journal(data_dir: Path) -> IO[bytes]:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(
+            structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+        ),  # never locals: they hold people's secrets
         _without_secrets,
     ]
     structlog.configure(

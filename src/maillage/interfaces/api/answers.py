@@ -24,13 +24,16 @@ _CODES = {401: "NotSignedIn", 403: "NotAllowed", 404: "NotFound", 405: "NotAllow
 _RETRY_AFTER_S = "1"
 
 
-class JsonAnswer(Response):
-    """JSON bytes; dataclasses, datetimes and tuples as orjson writes them."""
+def json_bytes(content: Any) -> bytes:
+    """Keys may be enums, and values dataclasses, datetimes or NumPy's numbers."""
+    return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
 
+
+class JsonAnswer(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY)
+        return json_bytes(content)
 
 
 def told(record: DataclassInstance) -> Json:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-import orjson
 from fastapi import Query
 from starlette.responses import StreamingResponse
 
 from maillage.access.roles import Action
 from maillage.interfaces.api import shapes
-from maillage.interfaces.api.answers import JsonAnswer
+from maillage.interfaces.api.answers import JsonAnswer, json_bytes
 from maillage.interfaces.api.authorise import Caller, needs
 from maillage.interfaces.api.routers import api_router
 from maillage.interfaces.live import Live
@@ -56,4 +55,4 @@ async def _stream(live: Live) -> AsyncIterator[bytes]:
             yield b": still here\n\n"
             continue
         number = str(frame.get("offset") or 0).encode()
-        yield b"event: state\nid: " + number + b"\ndata: " + orjson.dumps(frame) + b"\n\n"
+        yield b"event: state\nid: " + number + b"\ndata: " + json_bytes(frame) + b"\n\n"
