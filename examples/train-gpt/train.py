@@ -118,8 +118,12 @@ class Trainer:
         self.progress.step = int(step[0])
 
     def save(self, folder: Path) -> None:
+        """Rank 0 writes a checkpoint. One that cannot be written costs time after a kill, not the run."""
         if self.gang.place.rank == 0:
-            save(folder, self.progress, self._identity())
+            try:
+                save(folder, self.progress, self._identity())
+            except OSError as error:
+                _say(f"no checkpoint at step {self.progress.step}: {error}", 0)
 
     def step(self) -> bool:
         """Train one step; False, with nothing changed, if some worker was asked to stop.
@@ -160,7 +164,7 @@ class Trainer:
 
 
 def main() -> int:
-    """Exit code: 0 done, 143 stopped by SIGTERM, 1 the gang broke, 2 the order cannot be carried out."""
+    """Exit code: 0 done, 143 stopped by SIGTERM, 1 gang broken or disk full, 2 asked for what cannot be."""
     settings, place = Settings.from_arguments(sys.argv[1:]), Place.from_environment()
     checkpoints = Path(os.environ.get("MAILLAGE_CHECKPOINT_DIR", "checkpoints"))
     outputs = Path(os.environ.get("MAILLAGE_OUTPUT_DIR", "outputs"))
@@ -178,7 +182,10 @@ def main() -> int:
     except GangBroken as broken:
         return _say(str(broken), 1)
     if place.rank == 0:
-        finish(trainer, outputs)
+        try:
+            finish(trainer, outputs)
+        except OSError as error:
+            return _say(f"cannot write the model: {error}", 1)
     return 0
 
 

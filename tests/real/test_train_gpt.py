@@ -207,6 +207,29 @@ def test_a_finished_run_started_again_only_exports_again(training: Any) -> None:
     assert run.metrics()["losses"] == losses
 
 
+def test_a_disk_that_takes_no_checkpoint_does_not_end_the_run(training: Any) -> None:
+    run = training("no-room", "steps=6", "checkpoint_steps=3")
+    run.folder.mkdir()
+    (run.folder / "checkpoints").write_text("a file where the folder should be")
+    codes, said = run.start(2).end()
+    assert codes == [0, 0]
+    assert [line.split(":")[0] for line in said.splitlines()] == [
+        "no checkpoint at step 3",
+        "no checkpoint at step 6",
+    ]
+    assert len(run.metrics()["losses"]) == 6
+
+
+def test_an_output_folder_that_takes_nothing_is_said(training: Any) -> None:
+    run = training("no-output", "steps=2")
+    run.folder.mkdir()
+    (run.folder / "outputs").write_text("a file where the folder should be")
+    codes, said = run.start(1).end()
+    assert codes == [1]
+    assert said.startswith("cannot write the model: ")
+    assert "Traceback" not in said
+
+
 def test_without_gguf_it_says_how_to_get_it_before_any_work(tmp_path: Path) -> None:
     code = "import sys, runpy; sys.modules['gguf'] = None; runpy.run_path('train.py', run_name='__main__')"
     env = os.environ | {"MAILLAGE_CHECKPOINT_DIR": str(tmp_path), "WORLD_SIZE": "1", "RANK": "0"}

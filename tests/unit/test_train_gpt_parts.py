@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from maillage.workloads.endpoint import EndpointSpec
+from maillage.workloads.specs import parse
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train-gpt"
 PARTS = (
     "adam",
@@ -227,3 +230,15 @@ def test_the_learning_rate_rises_then_falls(example: Any) -> None:
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0.05 <= rates[-1] < 0.06
+
+
+def test_the_job_files_are_accepted_and_say_the_same() -> None:
+    alone, together = ((EXAMPLE / name).read_text() for name in ("job.yaml", "corpus-to-chat.yaml"))
+    (job,) = parse(alone, "job.yaml")
+    first, endpoint = parse(together, "corpus-to-chat.yaml")
+    assert first == job
+    assert isinstance(endpoint, EndpointSpec)
+    assert (endpoint.model.job, endpoint.model.file) == (job.name, "model.gguf")
+    tutorial = (EXAMPLE.parents[1] / "docs" / "tutorials" / "train-a-model.md").read_text()
+    shown = tutorial.split("# examples/train-gpt/job.yaml\n")[1].split("```")[0]
+    assert parse(shown, "tutorial") == (job,)
