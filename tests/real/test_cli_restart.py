@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli_rig import kill, network, until
 
-COUNT = 150
+COUNT = 100
 TICKS = f"""
 name: outlives
 script: |

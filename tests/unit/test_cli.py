@@ -198,6 +198,27 @@ def test_text_from_elsewhere_moves_no_cursor() -> None:
     assert "\x1b" not in words.safe("\x1b[2Jgone") and words.safe("[red]x") == "\\[red]x"
 
 
+def test_no_color_means_no_escape_sequence_at_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    output.stdout.cache_clear()
+    output.show(jobview.page(JOB))
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_a_narrow_terminal_wraps_prose_and_keeps_the_rest(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("maillage.interfaces.cli.output.UNCUT", 80)
+    job = {**JOB, "runs": [{**JOB["runs"][1], "why_here": "best of 3 pools by carbon and price " * 3}]}
+    output.show(jobview.page(job))
+    page = capsys.readouterr().out
+    assert "WHY THERE" in page and "succeeded" in page and "ATTEMPT" in page
+    assert max(len(line) for line in page.splitlines()) <= 80
+
+
 def test_without_a_terminal_a_confirmation_wants_y(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(click.UsageError, match="-y"):
         output.confirm("Really?", yes=False)

@@ -18,6 +18,8 @@ from maillage.errors import UserError
 from maillage.interfaces.cli.lazy import SIGPIPE_EXIT, LazyGroup
 
 click.rich_click.TEXT_PARAGRAPH_LINEBREAKS = "\n\n"
+if os.environ.get("NO_COLOR"):
+    click.rich_click.COLOR_SYSTEM = None
 INTERRUPTED_EXIT = 130
 
 COMMANDS = {
@@ -80,7 +82,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 def _say(trouble: UserError) -> int:
     """`Error:` and its lines, on stderr."""
     first, *rest = (str(trouble) or type(trouble).__name__).split("\n")
-    red = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    red = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
     sys.stderr.write(f"\x1b[1;31mError:\x1b[0m {first}\n" if red else f"Error: {first}\n")
     sys.stderr.writelines(f"       {line}\n" for line in rest)
     return trouble.exit_code

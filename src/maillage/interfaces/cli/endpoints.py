@@ -53,7 +53,7 @@ LIST = (
     Column("MODEL", model_words),
     Column("AGE", lambda item: words.since(item.get("created_at")), right=True, show=words.duration),
     Column("PROJECT", lambda item: item.get("project"), wide=True),
-    Column("MESSAGE", lambda item: item.get("message"), wide=True),
+    Column("MESSAGE", lambda item: item.get("message"), wide=True, prose=True),
 )
 
 REPLICAS = (

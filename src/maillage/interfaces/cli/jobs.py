@@ -33,7 +33,7 @@ EVENTS = (
     Column("AT", lambda event: event.get("at"), show=words.clock),
     Column("OFFSET", lambda event: event.get("offset"), wide=True, right=True),
     Column("KIND", lambda event: event.get("kind")),
-    Column("WHAT", lambda event: _event_words(event.get("body") or {})),
+    Column("WHAT", lambda event: _event_words(event.get("body") or {}), prose=True),
 )
 FILES = (
     Column("PATH", lambda item: item["path"]),
@@ -282,11 +282,18 @@ def _print_jobs(found: list[dict[str, Any]], fmt: str) -> None:
 
 
 def _event_words(body: dict[str, Any]) -> str:
-    hidden = ("kind", "job_id", "at_s", "at_ms", "spec")
+    """What an entry of the log says about the job, in short; `-o json` has all of it."""
+    if commands := body.get("commands"):
+        return "; ".join(_command_words(command) for command in commands)
+    hidden = ("kind", "job_id", "job_ids", "run_id", "at_s", "at_ms", "spec", "terms", "key")
     shown = {
         key: value for key, value in body.items() if key not in hidden and value not in (None, "", [], {})
     }
-    text = ", ".join(f"{key} {value}" for key, value in shown.items())
-    if len(text) > 160:
-        text = text[:157] + "..."
-    return text
+    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+def _command_words(command: dict[str, Any]) -> str:
+    at = f" at {command['site']}/{command['pool']}" if command.get("site") else ""
+    attempt = f" attempt {command['attempt']}" if command.get("attempt") else ""
+    return f"{command.get('kind')}{attempt}{at}: {command.get('reason')}"

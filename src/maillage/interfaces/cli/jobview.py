@@ -38,7 +38,7 @@ LIST = (
     Column("WAITED", waited, right=True, show=words.duration),
     Column("RAN", took, right=True, show=words.duration),
     Column("AGE", lambda job: words.since(job.get("submitted_at")), right=True, show=words.duration),
-    Column("WHY", why_line),
+    Column("WHY", why_line, prose=True),
     Column("PROJECT", lambda job: job.get("project"), wide=True),
     Column("USER", lambda job: job.get("user"), wide=True),
     Column("CLASS", lambda job: job.get("class"), wide=True),
@@ -56,7 +56,7 @@ RUNS = (
     Column("RAN", took, right=True, show=words.duration),
     Column("EXIT", lambda run: _exits(run.get("exit_codes"))),
     Column("FROM", lambda run: _short(run.get("restored_from"))),
-    Column("WHY THERE", lambda run: run.get("why_here")),
+    Column("WHY THERE", lambda run: run.get("why_here"), prose=True),
 )
 
 STAYS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from maillage.interfaces.sdk.client import Client
 
+UNCUT = 1000  # columns: no line of ours is that long
 FORMATS = ("table", "wide", "json", "yaml", "csv", "name")
 Json = dict[str, Any]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -30,35 +32,55 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its title, the value of a row, whether only `wide` and `csv` have it."""
+    """A column: its title, the value of a row, whether only `wide` and `csv` have it.
+
+    `prose`: the column that gives way, by wrapping, where a terminal is narrow.
+    """
 
     title: str
     value: Callable[[Json], Any]
     wide: bool = False
     right: bool = False
+    prose: bool = False
     show: Callable[[Any], str] = plain
 
 
-@functools.cache
-def stdout() -> Console:
-    """Rich's console for data. Not on a terminal it neither colours nor cuts."""
-    from rich.console import Console
+def plain_wanted() -> bool:
+    """Whether NO_COLOR asks for text without any escape sequence."""
+    return bool(os.environ.get("NO_COLOR"))
 
-    width = None if sys.stdout.isatty() else 1000
-    return Console(highlight=False, soft_wrap=False, width=width, emoji=False)
+
+@functools.cache
+def stdout(uncut: bool = False) -> Console:
+    """Rich's console for data. Not on a terminal it neither colours nor cuts."""
+    return _console(sys.stdout.isatty() and not uncut, stderr=False)
 
 
 @functools.cache
 def stderr() -> Console:
     """Rich's console for everything that is not data."""
+    return _console(sys.stderr.isatty(), stderr=True)
+
+
+def _console(fitted: bool, *, stderr: bool) -> Console:
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    return Console(
+        stderr=stderr,
+        highlight=False,
+        soft_wrap=stderr,
+        emoji=False,
+        width=None if fitted else UNCUT,
+        color_system=None if plain_wanted() else "auto",
+    )
 
 
-def show(renderable: RenderableType) -> None:
-    """Print for people, on stdout, without the blanks that Rich fills lines with."""
-    console = stdout()
+def show(renderable: RenderableType, *, uncut: bool = False) -> None:
+    """Print for people, on stdout, without the blanks that Rich fills lines with.
+
+    `uncut`: lines may be longer than the terminal is wide.
+    """
+    console = stdout(uncut)
     with console.capture() as captured:
         console.print(renderable)
     for line in captured.get().splitlines():
@@ -100,7 +122,8 @@ def rows(
     elif not items and none:
         note(none)
     else:
-        show(table(items, [column for column in columns if fmt == "wide" or not column.wide]))
+        wide = fmt == "wide"
+        show(table(items, [column for column in columns if wide or not column.wide]), uncut=wide)
 
 
 def table(items: Iterable[Json], columns: Sequence[Column]) -> RenderableType:
@@ -108,7 +131,7 @@ def table(items: Iterable[Json], columns: Sequence[Column]) -> RenderableType:
 
     drawn = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
-        drawn.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+        drawn.add_column(column.title, justify="right" if column.right else "left", no_wrap=not column.prose)
     for item in items:
         drawn.add_row(*(column.show(column.value(item)) for column in columns))
     return drawn

@@ -28,7 +28,7 @@ QUOTES = (
     Column("CREDITS", lambda quote: quote.get("credits"), right=True, show=words.number),
     Column("ENERGY", lambda quote: quote.get("energy_kwh"), right=True, show=words.energy),
     Column("CO2E", lambda quote: quote.get("carbon_g"), right=True, show=words.carbon),
-    Column("WHY THERE", lambda quote: quote.get("reason")),
+    Column("WHY THERE", lambda quote: quote.get("reason"), prose=True),
 )
 
 
