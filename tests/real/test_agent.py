@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,17 @@ async def network() -> AsyncIterator[Network]:
     await network.stop()
 
 
-Launch = Callable[[], Awaitable[Agent]]
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """An agent's folder; whatever a test leaves running in it is ended."""
+    folder = tmp_path / "paris"
+    yield folder
+    engine = LocalEngine(folder / "runs", POOLS)
+    while any(not report.state.ended for report in engine.observe()):
+        for report in engine.observe():
+            engine.stop(report.run_id, EndReason.CANCELLED, 0.0)
+        time.sleep(0.05)
+    engine.close()
 
 
 @asynccontextmanager
@@ -57,8 +68,8 @@ async def _agent(network: Network, folder: Path) -> AsyncIterator[Agent]:
 
 
 @pytest.fixture
-async def agent(network: Network, tmp_path: Path) -> AsyncIterator[Agent]:
-    async with _agent(network, tmp_path / "paris") as agent:
+async def agent(network: Network, folder: Path) -> AsyncIterator[Agent]:
+    async with _agent(network, folder) as agent:
         yield agent
         await _end_all(network)
 
@@ -233,8 +244,7 @@ async def test_a_stop_while_files_are_brought(network: Network, agent: Agent, tm
     assert ended.reason in (EndReason.CANCELLED, EndReason.INPUT_MISSING)
 
 
-async def test_an_agent_that_comes_back_finds_its_runs(network: Network, tmp_path: Path) -> None:
-    folder = tmp_path / "paris"
+async def test_an_agent_that_comes_back_finds_its_runs(network: Network, folder: Path) -> None:
     async with _agent(network, folder):
         await network.order(
             _bash(
@@ -259,10 +269,11 @@ async def test_an_agent_that_comes_back_finds_its_runs(network: Network, tmp_pat
         await _end_all(network)
 
 
-async def test_killed_with_no_warning_nothing_is_started_twice(network: Network, tmp_path: Path) -> None:
+async def test_killed_with_no_warning_nothing_is_started_twice(
+    network: Network, folder: Path, tmp_path: Path
+) -> None:
     marks = tmp_path / "marks"
     order = _bash("ja.1", f"echo $$ >> {marks}; exec sleep 600")
-    folder = tmp_path / "paris"
     for life in range(2):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _LIFE, network.url, TOKEN, str(folder)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,19 @@ def test_after_a_reboot_the_runs_of_before_are_lost(plain: Rig) -> None:
     plain.engine = LocalEngine(plain.root, POOLS)
     ended = plain.wait()
     assert (ended.reason, ended.message) == (EndReason.NODE_LOST, "the machine was restarted")
+
+
+def test_a_run_whose_folder_is_deleted_does_not_live_on_unseen(rig: Rig) -> None:
+    rig.python(FLEE + "time.sleep(600)", site_stops_after_s=2.0, grace_s=0.1)
+    rig.until_many()
+    rig.wait(RunState.RUNNING)
+    supervisor = rig.supervisor()
+    shutil.rmtree(rig.root / "ja.1")
+    until_s = time.monotonic() + 20
+    while Path(f"/proc/{supervisor}/stat").exists() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    rig.none_left()
+    assert rig.wait().reason is EndReason.NODE_LOST
 
 
 # ---- leases and clocks ------------------------------------------------------------------------

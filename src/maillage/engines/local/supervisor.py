@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import time
+from typing import Any
 
 from maillage.engines.local import limits, tree
 from maillage.engines.local.launch import CannotStart, Plan, find_command, start_worker
@@ -22,6 +23,7 @@ from maillage.workloads.lifecycle import EndReason
 _WAKING = (signal.SIGCHLD, signal.SIGUSR1, signal.SIGTERM)
 _BELL_EVERY_S = 0.2  # how often news of output may be told
 _READ_BYTES = 65536
+_FOLDER_EVERY_S = 10.0  # how often a run without a lease looks whether its folder is still there
 
 
 def supervise(plan: Plan, folder: RunFolder) -> None:
@@ -51,8 +53,9 @@ class Supervisor:
         self.oom_kills_before = limits.machine_oom_kills()
         now_s = time.monotonic()
         self.ends_at_s = now_s + plan.time_limit_s if plan.time_limit_s > 0 else float("inf")
-        self.lease_every_s = min(1.0, plan.site_stops_after_s / 4) if plan.site_stops_after_s > 0 else 0.0
-        self.contact_s = self.lease_checked_s = now_s
+        patience_s = plan.site_stops_after_s
+        self.check_every_s = min(1.0, patience_s / 4) if patience_s > 0 else _FOLDER_EVERY_S
+        self.contact_s = self.checked_s = now_s
         self.bell_rung_s = 0.0
         self.bell_due_s = float("inf")
 
@@ -197,16 +200,14 @@ class Supervisor:
 
     # ---- time ---------------------------------------------------------------------------------
 
-    def _patience_s(self) -> float | None:
-        """How long nothing can be due; None for as long as it takes."""
+    def _patience_s(self) -> float:
+        """How long nothing is due."""
         due_s = self.bell_due_s
         if self.verdict is not None:
             due_s = min(due_s, self.kill_at_s)
         else:
-            due_s = min(due_s, self.ends_at_s)
-            if self.lease_every_s:
-                due_s = min(due_s, self.lease_checked_s + self.lease_every_s)
-        return None if due_s == float("inf") else max(0.0, due_s - time.monotonic())
+            due_s = min(due_s, self.ends_at_s, self.checked_s + self.check_every_s)
+        return max(0.0, due_s - time.monotonic())
 
     def _on_time(self, now_s: float) -> None:
         if now_s >= self.bell_due_s:
@@ -216,14 +217,18 @@ class Supervisor:
             return
         if now_s >= self.ends_at_s:
             self._begin_ending(timed_out(self.plan.time_limit_s), self.plan.grace_s)
-        elif self.lease_every_s and now_s >= self.lease_checked_s + self.lease_every_s:
-            self._check_lease(now_s)
+        elif now_s >= self.checked_s + self.check_every_s:
+            away_s = now_s - self.checked_s
+            self.checked_s = now_s
+            if not self.folder.state.exists():
+                self._begin_ending(Verdict(EndReason.NODE_LOST, "its folder was deleted"), self.plan.grace_s)
+            elif self.plan.site_stops_after_s > 0:
+                self._check_lease(now_s, away_s)
 
-    def _check_lease(self, now_s: float) -> None:
+    def _check_lease(self, now_s: float, away_s: float) -> None:
         """The lease names the last contact on the monotonic clock, which all processes share."""
-        if now_s - self.lease_checked_s > 5 * self.lease_every_s:
+        if away_s > 5 * self.check_every_s:
             self.contact_s = now_s  # we were stopped ourselves, and so was the agent: give it its time again
-        self.lease_checked_s = now_s
         with contextlib.suppress(OSError, ValueError), open(self.plan.lease) as file:  # noqa: PTH123
             contact_s = float(file.read(64))
             if contact_s <= now_s:  # else it is of an earlier boot, or nonsense
@@ -268,21 +273,23 @@ class Supervisor:
                 self._on_output(reading)
                 if reading in self.captures and self.captures[reading].total_bytes == before:
                     self._close(reading)  # held open by somebody who is not of this run
-        verdict = self.verdict or Verdict(EndReason.SUCCEEDED, "")
-        usage = os.times()
-        self.folder.write_exit(
-            {
-                "reason": verdict.reason.value,
-                "message": verdict.message,
-                "started_at_ms": self.started_at_ms,
-                "ended_at_ms": time.time_ns() // 1_000_000,
-                "exit_codes": self.exit_codes,
-                "enforced": self.groups.enforced,
-                "cpu_s": round(max(self.groups.cpu_s(), usage.children_user + usage.children_system), 3),
-            }
-        )
+        with contextlib.suppress(FileNotFoundError):  # its folder was deleted: nobody can ask any more
+            self.folder.write_exit(self._exit_record())
         self._ring("state")
         self.groups.remove()
+
+    def _exit_record(self) -> dict[str, Any]:
+        verdict = self.verdict or Verdict(EndReason.SUCCEEDED, "")
+        usage = os.times()
+        return {
+            "reason": verdict.reason.value,
+            "message": verdict.message,
+            "started_at_ms": self.started_at_ms,
+            "ended_at_ms": time.time_ns() // 1_000_000,
+            "exit_codes": self.exit_codes,
+            "enforced": self.groups.enforced,
+            "cpu_s": round(max(self.groups.cpu_s(), usage.children_user + usage.children_system), 3),
+        }
 
     def _ring(self, what: str) -> None:
         """Tell the engine, if one listens, that there is something to look at."""
