@@ -140,8 +140,10 @@ class EngineContract:
         assert (ended.state, ended.reason) == (RunState.EXPIRED, EndReason.SITE_LOST)
         assert stage.wait("jb.1", RunState.RUNNING).reason is None
 
-    def test_a_run_without_command_succeeds_at_once(self, stage: Stage) -> None:
-        stage.engine.start(plain_order("ja.1", workers=2), stage.directory("ja.1"))
+    @pytest.mark.parametrize("command", [(), (":",)])
+    def test_the_no_op_succeeds_at_once(self, stage: Stage, command: tuple[str, ...]) -> None:
+        order = plain_order("ja.1", workers=2, command=command)
+        stage.engine.start(order, stage.directory("ja.1"))
         ended = stage.wait("ja.1", *ENDED)
         assert ended.reason is EndReason.SUCCEEDED and ended.exit_codes == (0, 0)
 

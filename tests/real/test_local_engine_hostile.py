@@ -429,5 +429,6 @@ def test_news_are_announced(plain: Rig) -> None:
     until_s = time.monotonic() + 10
     while "ja.1" not in seen and time.monotonic() < until_s:
         select.select([plain.engine.fileno()], [], [], 1.0)
+        plain.engine.observe()
         seen |= plain.engine.fresh_output()
     assert "ja.1" in seen

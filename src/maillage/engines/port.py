@@ -32,7 +32,8 @@ class PoolCapacity:
 class RunOrder:
     """A run the network wants at this site. Digests are `sha256:...` names in the artifact store.
 
-    `command` is an argv, run without a shell; `script` (if not empty) is a shell script, run by
+    `command` is an argv, run without a shell (`(":",)` or nothing at all is the no-op: it succeeds
+    without a process); `script` (if not empty) is a shell script, run by
     `bash` from a file. `env` is the user's; `secrets` are set as well but never written or shown.
     `placement`: (node number in the pool, workers there), in rank order. `restore` is the checkpoint
     to start from. `inputs`: (digest, folder relative to the work folder). `outputs`: patterns,
@@ -67,6 +68,10 @@ class RunOrder:
     array_index: int = -1
     site_stops_after_s: float = 0.0
     service: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_no_op(self) -> bool:
+        return self.command in ((), (":",)) and not self.script
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Announces(Protocol):
         """A descriptor, readable when there is news; `observe` takes it in."""
 
     def fresh_output(self) -> frozenset[str]:
-        """Runs with output that was not there at the last call."""
+        """Runs with output that was not there at the last call, as far as `observe` has heard."""
 
 
 @runtime_checkable

@@ -47,7 +47,7 @@ class Held:
 
     @property
     def is_no_op(self) -> bool:
-        return not (self.order.command or self.order.script or self.needs_files)
+        return self.order.is_no_op and not self.needs_files
 
     @property
     def needs_files(self) -> bool:

@@ -103,14 +103,14 @@ class LocalEngine:
     def start(self, order: RunOrder, directory: Path) -> None:
         """Start a run in its folder, `root/run_id`, where `work/` may be staged already.
 
-        A run without command and script is a no-op: it succeeds at once, without a process.
+        A no-op succeeds at once, without a process.
         """
         with self._lock:
             if order.run_id in self._runs:
                 return
             folder = RunFolder(directory)
             now_ms = time.time_ns() // 1_000_000
-            if not order.command and not order.script:
+            if order.is_no_op:
                 self._runs[order.run_id] = _Run(folder, _no_op(order, now_ms))
                 return
             assert directory.resolve() == self.root / order.run_id, "a run's folder is root/run_id"
@@ -206,9 +206,8 @@ class LocalEngine:
         return self._bell
 
     def fresh_output(self) -> frozenset[str]:
-        """Runs with output that was not there at the last call."""
+        """Runs with output that was not there at the last call, as far as `observe` has heard."""
         with self._lock:
-            self._hear()
             fresh = frozenset(self._fresh_output)
             self._fresh_output.clear()
             return fresh
