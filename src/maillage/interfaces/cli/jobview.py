@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maillage.interfaces.cli import words
+from maillage.interfaces.cli import receiptview, words
 from maillage.interfaces.cli.output import Column, Json, dig, table
 
 if TYPE_CHECKING:
@@ -59,16 +59,6 @@ RUNS = (
     Column("WHY THERE", lambda run: run.get("why_here"), prose=True),
 )
 
-STAYS = (
-    Column("SITE", lambda stay: stay.get("site")),
-    Column("FROM", lambda stay: stay.get("from"), show=words.clock),
-    Column("TO", lambda stay: stay.get("to"), show=words.clock),
-    Column("ACCELERATOR-S", lambda stay: stay.get("accelerator_s"), right=True, show=words.number),
-    Column("CPU-S", lambda stay: stay.get("cpu_s"), right=True, show=words.number),
-    Column("ENERGY", lambda stay: stay.get("energy_kwh"), right=True, show=words.energy),
-    Column("CO2E", lambda stay: stay.get("carbon_g"), right=True, show=words.carbon),
-)
-
 
 def page(job: Json) -> RenderableType:
     """One job: what it is, where it ran and why there, what it cost."""
@@ -76,7 +66,7 @@ def page(job: Json) -> RenderableType:
     from rich.padding import Padding
 
     parts: list[Any] = [_heading(job), _facts(job)]
-    if job.get("message"):
+    if job.get("message") and not any(run.get("message") == job["message"] for run in job.get("runs") or ()):
         parts.append(f"  {words.safe(str(job['message']))}")
     if runs := job.get("runs"):
         parts += ["\n[bold]Attempts[/bold]", Padding(table(runs, RUNS), (0, 0, 0, 2))]
@@ -86,38 +76,10 @@ def page(job: Json) -> RenderableType:
             if run.get("message") and run.get("reason") not in (None, "", "succeeded")
         ]
     if receipt := job.get("receipt"):
-        parts += ["\n[bold]Receipt[/bold]", f"  {receipt_line(receipt)}"]
-        if stays := receipt.get("sites"):
-            parts.append(Padding(table(stays, STAYS), (0, 0, 0, 2)))
-        if source := signal_line(receipt):
-            parts.append(f"  [dim]{words.safe(source)}[/dim]")
+        parts += ["\n[bold]Receipt[/bold]", *receiptview.page(receipt)]
     if dig(job, "outputs", "artifact"):
         parts.append(f"\n[bold]Outputs[/bold]\n  {_outputs(job)}")
     return Group(*parts)
-
-
-def receipt_line(receipt: Json) -> str:
-    """A receipt in one line, as plain text."""
-    said = [
-        f"waited {words.duration(receipt.get('wait_s'))}",
-        f"{words.number(receipt.get('accelerator_s'))} accelerator-s",
-        f"{words.credits(receipt.get('credits_micros'))} credits",
-        words.energy(receipt.get("energy_kwh")),
-        f"{words.carbon(receipt.get('carbon_g'))} CO2e",
-    ]
-    return ", ".join(said)
-
-
-def signal_line(receipt: Json) -> str:
-    """Where the carbon figure comes from."""
-    signals = receipt.get("signals")
-    if not isinstance(signals, dict):
-        return ""
-    return "; ".join(
-        f"{key.replace('_', ' ')}: {value}"
-        for key, value in signals.items()
-        if isinstance(value, (str, int, float))
-    )
 
 
 def _heading(job: Json) -> str:

@@ -104,8 +104,6 @@ def _detach(network_file: Path, folder: Path, options: list[str], timeout_s: flo
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True
         )
-    if not stderr().is_terminal:
-        note("starting; the first time it compiles its scheduler, for up to a minute")
     try:
         record = _until_ready(child, folder, log, start_byte, timeout_s)
     except KeyboardInterrupt:
@@ -119,7 +117,7 @@ def _until_ready(
     child: subprocess.Popen[bytes], folder: Path, log: Path, start_byte: int, timeout_s: float
 ) -> settings.ServerRecord:
     """Wait until our child answers, showing what it last said. A child that dies is told with its words."""
-    began = time.monotonic()
+    began, told = time.monotonic(), stderr().is_terminal
     with stderr().status("starting") as status:
         while True:
             elapsed_s = time.monotonic() - began
@@ -132,6 +130,9 @@ def _until_ready(
                 raise TimedOut(
                     f"it is not ready after {timeout_s:g} s; it goes on starting (pid {child.pid}), see {log}"
                 )
+            if elapsed_s > 5.0 and not told:
+                note("starting; the first time it compiles its scheduler, for up to a minute")
+                told = True
             said = words.safe(_tail(log, start_byte, 1))
             status.update(f"starting, {words.duration(elapsed_s)}  [dim]{said[:100]}[/dim]")
             time.sleep(0.1)

@@ -12,7 +12,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from maillage.errors import Invalid
-from maillage.interfaces.cli import jobview, words
+from maillage.interfaces.cli import jobview, receiptview, words
 from maillage.interfaces.cli.output import Column, connected, emit, formatted, note, rows, stderr
 
 if TYPE_CHECKING:
@@ -110,14 +110,15 @@ def _apply(item: Submission, changes: dict[str, Any]) -> None:
 
 
 def _quote(client: Client, found: list[Submission], fmt: str) -> None:
-    quotes = []
+    quotes, shown = [], []
     for item in found:
         if item.kind == "job":
             spec = {key: value for key, value in item.spec.items() if key != "workdir"}  # nothing is sent
-            quotes.append({"job": item.name or "-", **client.quote(spec)})
+            quotes.append(client.quote(spec))
+            shown.append({"job": item.name or "-", **quotes[-1]})
         else:
             note(f"endpoint {item.name}: is not quoted, it has no end")
-    rows(quotes[0] if len(quotes) == 1 else {"items": quotes}, quotes, QUOTES, fmt, name="site")
+    rows(quotes[0] if len(quotes) == 1 else {"items": shown}, shown, QUOTES, fmt, name="site")
 
 
 def _submit_all(client: Client, found: list[Submission], key: str | None) -> list[tuple[str, Any]]:
@@ -172,7 +173,7 @@ def _follow_all(client: Client, jobs: list[JobInfo], fmt: str) -> list[JobInfo]:
             last = follow_job(client, job, to=target)
             ended.append(last)
             if last.receipt:
-                note(f"{last.name or last.id}: {jobview.receipt_line(last.receipt.raw)}")
+                note(f"{last.name or last.id}: {receiptview.line(last.receipt.raw)}")
     return ended
 
 
