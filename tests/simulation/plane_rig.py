@@ -125,14 +125,16 @@ class Rig:
     def sync(self, site: str, request: SyncRequest) -> SyncResponse:
         """What `Service.sync` does, without the waiting."""
         desk = self.plane.desks[site]
+        came = desk.came()
         if not desk.is_late(request):
             said = desk.says(request)
             if desk.is_news(said):
                 self.ask(partial(take_sync, site_id=site, request=request))
-                desk.heard(request, said)
+                desk.heard(said)
         assert request.incarnation == desk.incarnation, "a former incarnation"
         self.plane.watch.seen_s[site] = self.clock.mono_s()
-        answer, _ = desk.answer(request, lambda project, names: {})
+        answer, _ = desk.answer(request, came, lambda project, names: {})
+        desk.answered(answer)
         return answer
 
 

@@ -379,14 +379,14 @@ def test_a_restart_stands_where_the_process_stood(story: Story) -> None:
     before = story.rig.plane.loop.state
     jobs, runs, counts = dict(before.jobs), dict(before.runs), dict(before.counts)
     desks = {
-        name: desk.answer(SyncRequest("x", 0), lambda *asked: {})
+        name: desk.answer(SyncRequest("x", 0), desk.came(), lambda *asked: {})
         for name, desk in story.rig.plane.desks.items()
     }
     story.rig.restart()
     after = story.rig.plane.loop.state
     assert (after.jobs, after.runs, after.counts) == (jobs, runs, counts)
     again = {
-        name: desk.answer(SyncRequest("x", 0), lambda *asked: {})
+        name: desk.answer(SyncRequest("x", 0), desk.came(), lambda *asked: {})
         for name, desk in story.rig.plane.desks.items()
     }
     assert again == desks

@@ -60,27 +60,27 @@ class SiteCases(Asking):
         desk = self._desk(site)
         if request.incarnation == desk.incarnation:
             self._plane.watch.seen_s[site] = self._plane.clock.mono_s()
+        came = desk.came()
         if not desk.is_late(request):
             said = desk.says(request)
             if desk.is_news(said):
                 await self.do(partial(take_sync, site_id=site, request=request))
-                desk.heard(request, said)
+                desk.heard(said)
         if request.incarnation != desk.incarnation:
-            raise Conflict(
-                f"a newer agent speaks for site {site}; this one must end (its runs go on)"
-            )
+            raise Conflict(f"a newer agent speaks for site {site}; this one must end (its runs go on)")
         self._plane.watch.seen_s[site] = self._plane.clock.mono_s()
-        return await self._hold(desk, request)
+        return await self._hold(desk, request, came)
 
-    async def _hold(self, desk: Desk, request: SyncRequest) -> SyncResponse:
+    async def _hold(self, desk: Desk, request: SyncRequest, came: int) -> SyncResponse:
         clock = self._plane.clock
         until_s = clock.mono_s() + min(request.wait_s, self._plane.watch.timeout_s / 2)
         while True:
-            answer, broken = desk.answer(request, self.secrets_of)
+            answer, broken = desk.answer(request, came, self.secrets_of)
             for run_id, message in broken.items():
                 self._plane.fail_run(run_id, message)
             left_s = until_s - clock.mono_s()
-            if left_s <= 0 or not desk.may_hold(request, answer):
+            if left_s <= 0 or not desk.may_hold(request, answer, came):
+                desk.answered(answer)
                 return answer
             await desk.wait(left_s)
 

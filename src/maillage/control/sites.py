@@ -17,6 +17,7 @@ from maillage.workloads.lifecycle import EndReason
 
 SecretsOf = Callable[[str, tuple[str, ...]], Mapping[str, str]]
 LATE_GRACE_S = 10.0  # for a run that is over for us and still lives at its site
+_INCARNATIONS_KEPT = 8
 NEXT_S = 0.0  # call again at once: the wait is here
 
 
@@ -40,7 +41,10 @@ class Desk:
         self.version = 0
         self.incarnation = ""
         self.reachable = False
-        self._seq = -1
+        self._seqs: dict[str, int] = {}  # newest by incarnation
+        self._answers = 0  # given so far: the order in which calls came and were answered
+        self._told: tuple[int, int] = (-1, 0)  # newest version told, and in which answer
+        self._sent: dict[str, int] = {}  # run id -> in which answer its order was sent
         self._heard: object = None  # what the last call that was folded said
         self._sheets: dict[str, Sheet] = {}
         self._stops: dict[str, StopOrder] = {}
@@ -52,7 +56,7 @@ class Desk:
 
     def take(self, news: News) -> None:
         if news.incarnation != self.incarnation:
-            self._seq = -1  # another agent counts from its own beginning
+            self._sent, self._told = {}, (-1, 0)
         self.version = news.version
         self.incarnation = news.incarnation
         self.reachable = news.reachable
@@ -63,6 +67,7 @@ class Desk:
         for run_id in news.ended:
             self._sheets.pop(run_id, None)
             self._stops.pop(run_id, None)
+            self._sent.pop(run_id, None)
         self.ring()
 
     def open_shell(self, order: ShellOrder) -> None:
@@ -87,9 +92,17 @@ class Desk:
 
     # --- from the site ---------------------------------------------------------------------------
 
+    def came(self) -> int:
+        """A call came in: what to know it by when it is answered."""
+        return self._answers
+
     def is_late(self, request: SyncRequest) -> bool:
-        """Whether a newer call of this agent has been heard already."""
-        return request.incarnation == self.incarnation and request.seq <= self._seq
+        """Whether a newer call of this agent came before. If not, this is the newest from now on."""
+        if request.seq <= self._seqs.get(request.incarnation, -1):
+            return True
+        self._seqs.pop(request.incarnation, None)
+        self._seqs = dict(list(self._seqs.items())[-_INCARNATIONS_KEPT:]) | {request.incarnation: request.seq}
+        return False
 
     def says(self, request: SyncRequest) -> object:
         """A call's content, to compare with the last one's; the CPU time so far is no news."""
@@ -100,20 +113,33 @@ class Desk:
     def is_news(self, said: object) -> bool:
         return not self.reachable or said != self._heard
 
-    def heard(self, request: SyncRequest, said: object) -> None:
+    def heard(self, said: object) -> None:
         """The call's content is durable."""
         self._heard = said
-        if request.incarnation == self.incarnation:
-            self._seq = max(self._seq, request.seq)
 
-    def may_hold(self, request: SyncRequest, answer: SyncResponse) -> bool:
-        """Whether the answer can wait: nothing in it is new to the agent."""
+    def may_hold(self, request: SyncRequest, answer: SyncResponse, came: int) -> bool:
+        """Whether the answer can wait: nothing in it is new to the agent.
+
+        What another call was told since this one came is on its way already; were that answer lost,
+        the agent would call again.
+        """
         late = {stop.run_id for stop in answer.stop} - self._stops.keys()
-        told, self._told_late = self._told_late, late
-        nothing = not (answer.orders or answer.released or answer.shells or late - told)
-        return nothing and request.version_seen == answer.version
+        told_late, self._told_late = self._told_late, late
+        version, told_in = self._told
+        seen = max(request.version_seen, version) if told_in > came else request.version_seen
+        nothing = not (answer.orders or answer.released or answer.shells or late - told_late)
+        return nothing and seen == answer.version
 
-    def answer(self, request: SyncRequest, secrets_of: SecretsOf) -> tuple[SyncResponse, dict[str, str]]:
+    def answered(self, answer: SyncResponse) -> None:
+        """The answer is given."""
+        self._answers += 1
+        self._told = (answer.version, self._answers)
+        for order in answer.orders:
+            self._sent[order.run_id] = self._answers
+
+    def answer(
+        self, request: SyncRequest, came: int, secrets_of: SecretsOf
+    ) -> tuple[SyncResponse, dict[str, str]]:
         """What the site should have; and the runs that cannot be sent, with the reason."""
         has = set(request.known)
         has.update(report.run_id for report in request.reports)
@@ -121,22 +147,22 @@ class Desk:
         orders: list[RunOrder] = []
         broken: dict[str, str] = {}
         for run_id in desired:
-            if run_id not in has:
-                try:
-                    orders.append(_with_secrets(self._sheets[run_id], secrets_of))
-                except UserError as error:
-                    broken[run_id] = str(error)
+            if run_id in has or self._sent.get(run_id, 0) > came:
+                continue
+            try:
+                orders.append(_with_secrets(self._sheets[run_id], secrets_of))
+            except UserError as error:
+                broken[run_id] = str(error)
         over = [report for report in request.reports if report.run_id not in self._sheets]
-        late = [
-            StopOrder(report.run_id, EndReason.SITE_LOST, LATE_GRACE_S)
-            for report in over
-            if not report.state.ended
-        ]
+        living = [report.run_id for report in over if not report.state.ended]
         response = SyncResponse(
             version=self.version,
             desired=tuple(desired),
             orders=tuple(orders),
-            stop=(*self._stops.values(), *late),
+            stop=(
+                *self._stops.values(),
+                *(StopOrder(run_id, EndReason.SITE_LOST, LATE_GRACE_S) for run_id in living),
+            ),
             released=tuple(report.run_id for report in over if report.state.ended),
             shells=tuple(self._shells.values()),
             next_s=NEXT_S,
