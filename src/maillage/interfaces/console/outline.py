@@ -20,7 +20,7 @@ _SHRINK = math.cos(math.radians((_SOUTH + _NORTH) / 2))  # a degree of longitude
 _SCALE = min((WIDTH - 2 * _MARGIN) / ((_EAST - _WEST) * _SHRINK), (HEIGHT - 2 * _MARGIN) / (_NORTH - _SOUTH))
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
 _RING = 11.0
-_LETTER = 6.6  # a letter's width at the label's size, for keeping labels apart
+_LETTER = 7.8  # a letter's width at the label's size, for keeping labels apart
 _LINE = 14.0
 
 
