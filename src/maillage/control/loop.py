@@ -70,6 +70,7 @@ class Loop:
         self.chores = list(chores)
         self.refusing: CannotWrite | None = None
         self.rounds = 0
+        self.told_decided: Callable[[float], None] = lambda duration_s: None
         self._make_core = make_core
         self._publish = publish
         self._receipts = receipts
@@ -124,7 +125,9 @@ class Loop:
         results = [_act(pending.act, round_) for pending in inputs]
         self._tick(round_)
         if round_.entries or round_.mono_s - self._decided_s >= DECIDE_AGAIN_S:
+            began_s = self.clock.mono_s()
             round_.decide()
+            self.told_decided(self.clock.mono_s() - began_s)
             self._decided_s = round_.mono_s
         if round_.entries:
             try:

@@ -93,6 +93,10 @@ class Service(JobCases, SiteCases, EndpointCases):
         self._flush()
         self._leader.release()
 
+    def on_decided(self, told: Callable[[float], None]) -> None:
+        """`told(duration_s)` is called on the loop's thread after each decision, for the metrics."""
+        self._plane.loop.told_decided = told
+
     @property
     def failure(self) -> BaseException | None:
         """What ended the loop thread, if it died of a fault of ours; the server must then exit."""

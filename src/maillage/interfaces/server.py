@@ -119,6 +119,7 @@ async def _up(
         url = "http://{}:{}".format(*listening.getsockname()[:2])
         embedded = Embedded(network, data_dir, url, lambda site: site_token(access, data_dir, site))
         live, metrics = Live(service), Metrics()
+        service.on_decided(metrics.decided)
         parts = Parts(
             service,
             access,

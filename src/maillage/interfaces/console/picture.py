@@ -96,6 +96,7 @@ async def picture(service: Service, projects: set[str] | None) -> Picture:
         service.jobs(projects, limit=_JOBS_SHOWN),
         service.endpoints(projects),
     )
+    whys = await _whys(service, page["items"])
     counts = status.get("jobs") or {}
     now = datetime.now(UTC)
     return Picture(
@@ -106,10 +107,20 @@ async def picture(service: Service, projects: set[str] | None) -> Picture:
         counts=tuple((state, int(counts[state])) for state in _ORDER if counts.get(state)),
         sites=tuple(_site(site) for site in sites),
         markers=tuple(markers(sites)),
-        jobs=tuple(_job(job, now) for job in page["items"]),
+        jobs=tuple(_job(job, whys, now) for job in page["items"]),
         endpoints=tuple(_endpoint(endpoint) for endpoint in endpoints),
         trouble=str(status.get("refusing") or ""),
     )
+
+
+async def _whys(service: Service, jobs: Sequence[Json]) -> dict[str, str]:
+    """Why each job waits, which the list tells already, or why it is where it is."""
+    whys = {str(job["id"]): str(job.get("why") or "") for job in jobs}
+    placed = [str(job["id"]) for job in jobs if job["state"] in ("scheduled", "running")]
+    answers = await asyncio.gather(*(service.why(job_id) for job_id in placed))
+    for job_id, answer in zip(placed, answers, strict=True):
+        whys[job_id] = str(answer.get("detail") or "").split("; ", 1)[-1]
+    return whys
 
 
 def _tiles(counts: Json, sites: Sequence[Json]) -> tuple[Tile, ...]:
@@ -174,10 +185,10 @@ def _site(site: Json) -> SiteRow:
     )
 
 
-def _job(job: Json, now: datetime) -> JobRow:
+def _job(job: Json, whys: Mapping[str, str], now: datetime) -> JobRow:
     state = str(job["state"])
     since = job.get("ended_at") or job.get("started_at") or job.get("submitted_at")
-    what = str(job.get("why" if state == "pending" else "message") or "")
+    what = whys[str(job["id"])] or str(job.get("message") or "")
     if not what and state in ("failed", "cancelled"):
         what = str(job.get("reason") or "").replace("_", " ")
     attempts = int(job.get("attempts") or 0)

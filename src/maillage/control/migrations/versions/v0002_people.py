@@ -3,6 +3,8 @@
 Revision ID: 0002
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -27,7 +29,7 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def _column(name: str, kind: sa.types.TypeEngine[object], key: str = "") -> sa.Column[object]:
+def _column(name: str, kind: sa.types.TypeEngine[Any], key: str = "") -> sa.Column[Any]:
     keys = [sa.ForeignKey(key)] if key else []
     return sa.Column(name, kind, *keys, nullable=False)
 
