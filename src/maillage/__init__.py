@@ -10,8 +10,8 @@ __all__ = ["AsyncClient", "Client", "Endpoint", "Job"]  # made by __getattr__, t
 _HOMES = {
     "AsyncClient": ("maillage.interfaces.sdk", "AsyncClient"),
     "Client": ("maillage.interfaces.sdk", "Client"),
-    "Endpoint": ("maillage.workloads.specs", "EndpointSpec"),
-    "Job": ("maillage.workloads.specs", "JobSpec"),
+    "Endpoint": ("maillage.workloads.endpoint", "EndpointSpec"),
+    "Job": ("maillage.workloads.job", "JobSpec"),
 }
 
 
