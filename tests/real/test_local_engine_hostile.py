@@ -310,6 +310,9 @@ def test_a_full_disk_is_told_as_such_and_loses_no_end(small_disk: Path) -> None:
         rig.start("jb.1", script="true")  # and there is no room to begin another
         assert rig.wait(run_id="jb.1").reason is EndReason.DISK_FULL
         rig.engine.release("ja.1")
+        while list((rig.root / ".trash").iterdir()):
+            rig.engine.observe()
+            time.sleep(0.02)
         rig.start("jc.1", script="true")  # with room again, all is well
         assert rig.wait(run_id="jc.1").reason is EndReason.SUCCEEDED
 

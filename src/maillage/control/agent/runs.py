@@ -81,7 +81,7 @@ class Runs:
         """Delete folders of runs that never came to the engine."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for entry in self._folder.iterdir():
-            if entry.is_dir() and entry.name not in known:
+            if entry.is_dir() and entry.name not in known and not entry.name.startswith("."):
                 shutil.rmtree(entry, ignore_errors=True)
 
     def accept(self, order: RunOrder) -> None:

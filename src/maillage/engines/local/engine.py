@@ -6,7 +6,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from maillage.workloads.lifecycle import ENDINGS, EndReason, RunState
 _LOOK_EVERY_S = 1.0  # how often live runs are checked although nobody rang
 _METER_EVERY_S = 5.0
 _BORN_WITHIN_S = 10.0
+_SWEEP_EVERY_S = 1.0
 
 
 @dataclass(slots=True)
@@ -68,14 +68,16 @@ class LocalEngine:
         self._segments = (segment_bytes, segments_kept)
         self._lock = threading.RLock()
         self._fresh_output: set[str] = set()
-        self._looked_s = 0.0
+        self._looked_s = self._swept_s = 0.0
+        self._trash = self.root / ".trash"
+        self._trash.mkdir(mode=0o700, exist_ok=True)
         name = f"maillage-{hashlib.sha256(str(self.root).encode()).hexdigest()[:12]}"
         self._hierarchy = limits.detect(name)
         self._zygote = Zygote(self.root / "supervisors.err")
         self._bell = self._hang_bell()
         self._runs: dict[str, _Run] = {}
         for entry in sorted(self.root.iterdir()):
-            if entry.is_dir():
+            if entry.is_dir() and entry != self._trash:
                 self._adopt(RunFolder(entry))
 
     def _hang_bell(self) -> int:
@@ -121,7 +123,7 @@ class LocalEngine:
     def _launch(self, order: RunOrder, folder: RunFolder) -> _Run:
         run = _Run(folder, RunReport(order.run_id, RunState.STARTING), launched_s=time.monotonic())
         try:
-            folder.make()
+            folder.begin()
             script = folder.path / "script.sh"
             if order.script:
                 script.write_text(order.script)
@@ -177,6 +179,8 @@ class LocalEngine:
             everybody = now_s - self._looked_s >= _LOOK_EVERY_S
             if everybody:
                 self._looked_s = now_s
+                if any(self._trash.iterdir()):
+                    self._sweep(now_s)
             for run_id in list(self._runs) if everybody else rung:
                 run = self._runs.get(run_id)
                 if run is not None and not run.report.state.ended:
@@ -197,7 +201,16 @@ class LocalEngine:
             assert run.report.state.ended, f"{run_id} lives: stop it first"
             del self._runs[run_id]
             self._fresh_output.discard(run_id)
-        shutil.rmtree(run.folder.path, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            run.folder.path.rename(self._trash / f"{run_id}.{time.monotonic_ns()}")
+        self._sweep(time.monotonic())
+
+    def _sweep(self, now_s: float) -> None:
+        """Have the trash emptied by another process, at most once in a while: it is much work."""
+        if now_s - self._swept_s >= _SWEEP_EVERY_S:
+            self._swept_s = now_s
+            with contextlib.suppress(OSError):
+                self._zygote.empty(self._trash)
 
     # ---- news, leases, shells -----------------------------------------------------------------
 

@@ -47,10 +47,15 @@ class RunFolder:
     def service_file(self) -> Path:
         return self.path / "service.json"
 
+    def begin(self) -> None:
+        """What the engine needs of it, readable by the owner alone; the supervisor makes the rest."""
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.chmod(0o700)
+
     def make(self) -> None:
-        """All folders, readable by the owner alone."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("state", "logs", *_JOB_FOLDERS):
+        """All folders."""
+        self.begin()
+        for name in ("logs", *_JOB_FOLDERS):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self.path / name, 0o700)  # noqa: PTH102 - this path is hot
 

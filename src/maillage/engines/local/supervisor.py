@@ -93,6 +93,7 @@ class Supervisor:
         plan = self.plan
         workers = len(plan.ranks)
         try:
+            self.folder.make()
             self.folder.reserve_exit(workers)
             memory_mib = plan.memory_mib_per_worker * workers
             self.groups = limits.make(plan.hierarchy, plan.run_id, plan.cpus, memory_mib)

@@ -1,4 +1,4 @@
-"""A fork server: a tiny process, everything imported, that forks a supervisor on request.
+"""A fork server: a tiny process, everything imported, that forks a supervisor (or a sweeper) on request.
 
 Forking it costs a millisecond, where a fresh interpreter costs thirty. It dies with the engine (its
 socket closes); supervisors do not. Messages are JSON behind four bytes of length.
@@ -10,6 +10,7 @@ import contextlib
 import gc
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -60,10 +61,17 @@ class Zygote:
 
     def launch(self, plan: Plan) -> int:
         """Fork a supervisor for the plan; its pid. Raises OSError where the machine cannot fork."""
+        return self._ask({"plan": plan.to_json()})
+
+    def empty(self, folder: Path) -> None:
+        """Delete what is in a folder, in a process of its own that gives way to others."""
+        self._ask({"empty": str(folder)})
+
+    def _ask(self, body: dict[str, Any]) -> int:
         with self._lock:
             for attempt in (1, 2):
                 try:
-                    return self._ask(plan)
+                    return self._ask_once(body)
                 except ConnectionError:
                     self._close()
                     if attempt == 2:
@@ -79,11 +87,11 @@ class Zygote:
         with self._lock:
             self._close()
 
-    def _ask(self, plan: Plan) -> int:
+    def _ask_once(self, body: dict[str, Any]) -> int:
         if self._line is None:
             self._open()
         assert self._line is not None
-        _send(self._line, plan.to_json())
+        _send(self._line, body)
         answer = _receive(self._line)
         if answer is None:
             raise ConnectionResetError("the fork server is gone")
@@ -130,17 +138,23 @@ def serve(line: socket.socket) -> None:
             continue
         if pid == 0:
             line.close()
-            _be_supervisor(Plan.from_json(body))
+            _be(body)
         with contextlib.suppress(BrokenPipeError):
             _send(line, {"pid": pid})
 
 
-def _be_supervisor(plan: Plan) -> None:
+def _be(body: dict[str, Any]) -> None:
     """In the child, never returns. An error here is ours: it is printed, and the engine sees us die."""
     try:
         os.setsid()
-        name_process("maillage-run")
-        supervise(plan, RunFolder(Path(plan.folder)))
+        if "plan" in body:
+            plan = Plan.from_json(body["plan"])
+            name_process("maillage-run")
+            supervise(plan, RunFolder(Path(plan.folder)))
+        else:
+            os.nice(10)
+            for entry in list(Path(body["empty"]).iterdir()):
+                shutil.rmtree(entry, ignore_errors=True)  # another sweep may be at it already
         os._exit(0)
     except BaseException:
         sys.excepthook(*sys.exc_info())
