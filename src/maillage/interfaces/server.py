@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -38,25 +38,9 @@ from maillage.interfaces.journal import open_journal, say
 from maillage.interfaces.live import Live
 from maillage.interfaces.metrics import Metrics
 from maillage.network.model import Network
-from maillage.scheduling import explain
-from maillage.scheduling.messages import (
-    CancelRequested,
-    Ended,
-    Event,
-    LimitChanged,
-    NodesDown,
-    NodesUp,
-    RequeueRequested,
-    SignalChanged,
-    SiteClosed,
-    SiteOpened,
-    Started,
-    Submitted,
-)
 from maillage.scheduling.policy import DEFAULT, Policy
 from maillage.scheduling.scheduler import Scheduler
-from maillage.units import job_id
-from maillage.workloads.lifecycle import EndReason
+from maillage.scheduling.warm import exercise
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8470
@@ -237,36 +221,10 @@ def warm(network: Network, policy: Policy) -> None:
     telling = threading.Thread(target=tell, daemon=True)
     telling.start()
     try:
-        _exercise(Scheduler(network, policy), network)
+        exercise(Scheduler(network, policy))
     finally:
         done.set()
         telling.join()
-
-
-def _exercise(core: Scheduler, network: Network) -> None:
-    """Every kind of event once, so that each compiled function is met."""
-    site = network.sites[0]
-    first, second = job_id(0, 0), job_id(0, 1)
-    asked = Submitted(first, 0, accelerators=(site.pools[0].accelerator,), estimate_s=60)
-    events: tuple[Event, ...] = (
-        SignalChanged(site.id, 0, 30.0, 50.0, 15.0),
-        asked,
-        replace(asked, job_id=second, after=(first,)),
-        LimitChanged(site.id, 0, -1.0),
-        NodesDown(site.id, site.pools[0].id, (0,), 0),
-        NodesUp(site.id, site.pools[0].id, (0,), 0),
-        SiteClosed(site.id, 0),
-        SiteOpened(site.id, 0),
-        Started(first, 1, 0),
-        RequeueRequested(first, 0),
-        Ended(first, 1, 0, EndReason.REQUEUED),
-        CancelRequested(first, 0),
-    )
-    for event in events:
-        core.fold(event)
-        core.decide(0)
-    explain.why(core, second, 0)
-    core.pools()
 
 
 def signals_of(network: Network) -> dict[str, Signals]:

@@ -38,8 +38,11 @@ class _Option:
     why: Why
 
 
-def why(scheduler: Scheduler, job_id: str, now_s: int) -> Why:
-    """The answer for a job the core knows; for one it does not, `reason` is `unknown`."""
+def why(scheduler: Scheduler, job_id: str, now_s: int, *, forecast: bool = True) -> Why:
+    """The answer for a job the core knows; for one it does not, `reason` is `unknown`.
+
+    Without `forecast` it does not say when: that costs a look ahead over all that is queued.
+    """
     row = scheduler.row_of.get(job_id)
     if row is None:
         return Why("unknown", "the core does not hold this job: it has ended")
@@ -56,7 +59,7 @@ def why(scheduler: Scheduler, job_id: str, now_s: int) -> Why:
     if not options:
         return Why("infeasible", "no pool of this network could ever run it", "ask for less")
     best = min(options, key=lambda option: (option.tier, option.short))
-    start_s = scheduler.expected_start_s(job_id, now_s)
+    start_s = scheduler.expected_start_s(job_id, now_s) if forecast else None
     return Why(best.why.reason, best.why.detail + _ahead(scheduler, row), best.why.mend, start_s)
 
 
