@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi.testclient import TestClient
 from starlette.types import Message
 from stub_service import StubService
@@ -450,3 +452,16 @@ def test_the_document_is_tidy() -> None:
         assert operation["tags"] and set(operation["tags"]) <= tags, what
         assert (operation["summary"] and operation.get("description")) or path.startswith("/v1"), what
     assert len(seen) > 50
+
+
+def test_the_page_names_every_route_and_no_other(line: Line) -> None:
+    text = (ROOT / "docs" / "reference" / "api.md").read_text()
+    documented = {f"{method} {path}" for method, path in re.findall(r"^\| `([A-Z]+) (/[^`]*)`", text, re.M)}
+    routes = set()
+    for route in line.app.routes:
+        path = getattr(route, "path", "").replace(":path}", "}")
+        if isinstance(route, APIRoute) and route.include_in_schema:
+            routes |= {f"{method} {path}" for method in route.methods}
+        elif isinstance(route, APIWebSocketRoute):
+            routes.add(f"WS {path}")
+    assert documented == routes

@@ -32,7 +32,7 @@ _ENDPOINT: Json = {"kind": "endpoint", "name": "chat", "model": {"package": "llm
 
 class JobAsked(Asked):
     model_config = ConfigDict(json_schema_extra={"examples": [{"spec": _JOB, "idempotency_key": "hello-1"}]})
-    spec: Json = Field(description="A job spec, as in docs/reference/job.md")
+    spec: Json = Field(description="A job spec, as in docs/reference/job-file.md")
     idempotency_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     spec_source: Annotated[str, Field(max_length=300)] = Field(
         "", description="Where the spec stood, for messages"
@@ -45,7 +45,7 @@ class BatchAsked(Asked):
 
 class EndpointAsked(Asked):
     model_config = ConfigDict(json_schema_extra={"examples": [{"spec": _ENDPOINT}]})
-    spec: Json = Field(description="An endpoint spec, as in docs/reference/endpoint.md")
+    spec: Json = Field(description="An endpoint spec, as in docs/reference/job-file.md")
     spec_source: Annotated[str, Field(max_length=300)] = ""
 
 
