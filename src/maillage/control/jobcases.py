@@ -17,12 +17,14 @@ from maillage.control.log import Entry
 from maillage.control.round import Round
 from maillage.errors import Conflict, Invalid, TooLarge, UserError
 from maillage.scheduling import explain, feasibility
+from maillage.scheduling.scheduler import Scheduler
 from maillage.workloads.job import JobSpec
-from maillage.workloads.lifecycle import JobState
+from maillage.workloads.lifecycle import JobState, RunState
 
 Json = dict[str, Any]
 MOST_JOBS = 20_000  # of one submission, arrays counted by their elements
 _MOST_EVENTS = 1_000
+_MOST_WHYS = 100  # of one page
 _PROBE = "j0000000000000"
 
 
@@ -67,7 +69,8 @@ class JobCases(Asking):
         now_ms = self._plane.clock.now_ms()
         asked = orders.submitted(spec, _PROBE, now_ms // 1000, org)
         feasibility.check(self._plane.network, asked)
-        start_s, site, pool_id = await self.do(lambda round_: round_.core.ahead(asked, round_.now_s))
+        core, now_s = await self.do(_copy_core)
+        start_s, site, pool_id = await asyncio.to_thread(core.ahead, asked, now_s)
         shown: Json = {"site": site or None, "pool": pool_id or None, "start_s": start_s}
         if start_s is None:
             reason = "no site that could run it takes work now, or what is ahead of it has no end"
@@ -99,9 +102,7 @@ class JobCases(Asking):
         )
         waiting = [item for item in page["items"] if item["state"] == JobState.PENDING]
         if waiting:
-            reasons = await self.do(lambda round_: [_short_why(round_, item["id"]) for item in waiting])
-            for item, reason in zip(waiting, reasons, strict=True):
-                item["why"] = reason
+            await self._tell_why(waiting[:_MOST_WHYS])
         return page
 
     async def job(self, ref: str, projects: set[str] | None) -> Json:
@@ -114,17 +115,34 @@ class JobCases(Asking):
         store = self._plane.store
         found = await asyncio.to_thread(read)
         if found["state"] == JobState.PENDING:
-            found["why"] = await self.do(lambda round_: _short_why(round_, found["id"]))
+            await self._tell_why([found])
         return found
+
+    async def _tell_why(self, waiting: list[Json]) -> None:
+        """Say in one line why these jobs wait. It is worked out beside the loop, on a copy of the core."""
+
+        def work_out() -> None:
+            for item in waiting:
+                found = explain.why(core, item["id"], now_s, forecast=False)
+                item["why"] = None if found.reason == "unknown" else found.detail
+
+        core, now_s = await self.do(_copy_core)
+        await asyncio.to_thread(work_out)
 
     async def why(self, job_id: str) -> Json:
         """{reason, detail, mend, expected_start}; for a job that does not wait, what it does instead."""
-        found = await self.do(lambda round_: _why(round_, job_id))
-        if found is not None:
-            return dict(found)
         job = await self.job(job_id, None)
-        detail = f"it ended: {job['reason']}. {job['message']}".strip()
-        return {"reason": job["state"], "detail": detail, "mend": "", "expected_start": None}
+        if job["state"] == JobState.PENDING:
+            core, now_s = await self.do(_copy_core)
+            found = await asyncio.to_thread(explain.why, core, job_id, now_s)
+            start = views.instant((found.expected_start_s or 0) * 1000)
+            return {
+                "reason": found.reason,
+                "detail": found.detail,
+                "mend": found.mend,
+                "expected_start": start,
+            }
+        return _instead(job)
 
     async def job_events(self, job_id: str) -> list[Json]:
         """The job's own log: [{offset, at, kind, body}]; of a decision, what it says of this job."""
@@ -155,25 +173,21 @@ def _quote_reason(start_s: int, now_ms: int) -> str:
     return "when the jobs ahead of it have ended by their time limits"
 
 
-def _why(round_: Round, job_id: str) -> Json | None:
-    """Why a live job waits, or what it does; None for one that is not live."""
-    job = round_.state.jobs.get(job_id)
-    if job is None or job.state.ended:
-        return None
-    if job.state is JobState.PENDING:
-        found = explain.why(round_.core, job_id, round_.now_s)
-        start_ms = (found.expected_start_s or 0) * 1000
-        told = {"reason": found.reason, "detail": found.detail, "mend": found.mend}
-        return told | {"expected_start": views.instant(start_ms)}
-    assert job.run is not None
-    detail = f"attempt {job.run.attempt} at {job.run.site}: {job.run.state.value}; {job.run.why_here}"
-    mend = f"site {job.run.site} is not seen; it is kept for it" if job.run.unreachable_ms else ""
-    return {"reason": job.state.value, "detail": detail, "mend": mend, "expected_start": None}
+def _copy_core(round_: Round) -> tuple[Scheduler, int]:
+    return round_.core.copy(), round_.now_s
 
 
-def _short_why(round_: Round, job_id: str) -> str | None:
-    found = _why(round_, job_id)
-    return None if found is None else str(found["detail"] or found["reason"])
+def _instead(job: Json) -> Json:
+    """What a job does that does not wait."""
+    mend = ""
+    if JobState(job["state"]).ended:
+        detail = f"it ended: {job['reason']}. {job['message']}".strip()
+    else:
+        run = job["runs"][-1]
+        detail = f"attempt {run['attempt']} at {run['site']}: {run['state']}; {run['why_here']}"
+        if run["state"] == RunState.UNREACHABLE:
+            mend = f"site {run['site']} is not seen; `on_disconnect` says how long its work is kept for it"
+    return {"reason": job["state"], "detail": detail, "mend": mend, "expected_start": None}
 
 
 def _event_json(entry: Entry, job_id: str) -> Json:
