@@ -173,9 +173,25 @@ def test_cancel_and_requeue(cli: Cli, tmp_path: Path) -> None:
 def test_each_trouble_has_its_exit_code(cli: Cli, tmp_path: Path) -> None:
     assert "nowhere" in cli("job", "show", "nowhere", code=3).stderr
     assert cli("site", "show", "lyon", code=3)
+    assert cli("job", "logs", "hello", "--attempt", "9", code=3)
+    assert cli("job", "logs", "hello", "--worker", "9", code=3)
     assert cli("job", "list", "--url", "http://127.0.0.1:1", code=6)
     assert cli("job", "list", code=4, MAILLAGE_TOKEN="mlg_wrong")
     assert cli("run", cli.spec(tmp_path, "name: [\n"), code=2)
+
+
+def test_a_link_that_leads_out_of_the_work_folder_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "out").symlink_to("/etc/hostname")
+    refused = cli("run", cli.spec(tmp_path, HELLO + "workdir: code\n"), code=2)
+    assert "code/out" in refused.stderr and refused.stdout == ""
+
+
+def test_output_that_cannot_be_written_is_told(cli: Cli) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = cli.start("job", "list", "-o", "json", stdout=full)
+        _, told = ran.communicate(timeout=60)
+    assert ran.returncode == 1 and told.startswith("Error:") and "Traceback" not in told
 
 
 def test_ctrl_c_leaves_the_job_and_no_traceback(cli: Cli, tmp_path: Path) -> None:

@@ -183,6 +183,14 @@ def test_a_script_is_a_job(tmp_path: Path) -> None:
     assert found.spec["script"].endswith("echo $RANK\n")
 
 
+def test_what_has_no_end_is_no_spec(tmp_path: Path) -> None:
+    for path, why in ((Path("/dev/zero"), "larger than"), (tmp_path / "noise.yaml", "no text")):
+        if path.parent == tmp_path:
+            path.write_bytes(b"name: \xff\xfe")
+        with pytest.raises(Invalid, match=why):
+            read_work(path)
+
+
 def test_a_dict_is_sent_as_it_is() -> None:
     spec = {"name": "x", "command": ["true"]}
     assert as_work(spec).spec == spec

@@ -6,9 +6,11 @@ Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 not allowed, 5 conflict or q
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 import rich_click as click
 from click.exceptions import Exit
@@ -64,6 +66,8 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code. No traceback for what the user can mend."""
+    sys.stdout = sys.stdout or _nowhere()  # both are None where a shell closed them: `>&-`
+    sys.stderr = sys.stderr or _nowhere()
     try:
         code = cli.main(args=args, prog_name="maillage", standalone_mode=False)
     except UserError as trouble:
@@ -79,6 +83,10 @@ def main(args: list[str] | None = None) -> NoReturn:
     _leave(code if isinstance(code, int) else 0)
 
 
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
 def _say(trouble: UserError) -> int:
     """`Error:` and its lines, on stderr."""
     first, *rest = (str(trouble) or type(trouble).__name__).split("\n")
@@ -92,7 +100,10 @@ def _leave(code: int) -> NoReturn:
     """Exit without a word when nobody reads our output any more."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as trouble:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = SIGPIPE_EXIT
+        if trouble.errno == errno.EPIPE:
+            code = SIGPIPE_EXIT
+        elif not code:
+            code = _say(UserError(f"the output cannot be written ({trouble.strerror}); it is not whole"))
     sys.exit(code)

@@ -82,8 +82,12 @@ def save_output(client: Client, job: str, path: str, folder: Path | None) -> Non
             sys.stdout.buffer.flush()
             return
         target = folder.joinpath(*parts)
-        target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
-        with part.open("wb") as stream:
-            stream.writelines(blocks)
-        part.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                stream.writelines(blocks)
+            part.replace(target)
+        except OSError as trouble:
+            part.unlink(missing_ok=True)
+            raise Invalid(f"{target} cannot be written ({trouble.strerror})") from None

@@ -32,8 +32,9 @@ def copy_logs(
     follow: bool = False,
     tail: int | None = None,
     to: IO[bytes] | None = None,
-) -> None:
+) -> int:
     """Copy a job's output to stdout (or `to`), byte by byte; with `follow` until nothing more can come.
+    The number of bytes comes back.
 
     A broken line is taken up again where it broke, so that nothing is lost or shown twice.
     """
@@ -53,7 +54,7 @@ def copy_logs(
                         give_up = time.monotonic() + PATIENCE_S
                     skip = max(0, skip - len(block))
             if not follow or _is_over(client, job, attempt):
-                return
+                return seen
         except Unreachable:
             if not follow or tail is not None or time.monotonic() > give_up:
                 raise

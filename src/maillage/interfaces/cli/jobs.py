@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
-from maillage.errors import Conflict
-from maillage.interfaces.cli import jobview, output, words
+from maillage.errors import Conflict, NotFound
+from maillage.interfaces.cli import eventview, jobview, output, words
 from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import (
     Column,
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from maillage.interfaces.sdk.client import Client
 
 STATES = ("live", "pending", "scheduled", "running", "succeeded", "failed", "cancelled")
-EVENTS = (
-    Column("AT", lambda event: event.get("at"), show=words.clock),
-    Column("OFFSET", lambda event: event.get("offset"), wide=True, right=True),
-    Column("KIND", lambda event: event.get("kind")),
-    Column("WHAT", lambda event: _event_words(event.get("body") or {}), prose=True),
-)
 FILES = (
     Column("PATH", lambda item: item["path"]),
     Column("SIZE", lambda item: item.get("size"), right=True, show=words.size),
@@ -161,7 +155,8 @@ def logs(
     if follow and attempt is None and tail is None:
         follow_job(client, job, worker=worker, newest_only=True)
         return
-    copy_logs(client, job, attempt=attempt, worker=worker, follow=follow, tail=tail)
+    if not copy_logs(client, job, attempt=attempt, worker=worker, follow=follow, tail=tail):
+        _explain_silence(client, job, attempt, worker)
 
 
 @job.command()
@@ -212,7 +207,7 @@ def wait(client: Client, jobs: tuple[str, ...], timeout_s: float | None, fmt: st
 def events(client: Client, job: str, fmt: str) -> None:
     """The job's own part of the log, oldest first."""
     items = client.events(job)
-    rows({"items": items}, items, EVENTS, fmt, name="offset")
+    rows({"items": items}, items, eventview.COLUMNS, fmt, name="offset")
 
 
 @job.command()
@@ -281,19 +276,11 @@ def _print_jobs(found: list[dict[str, Any]], fmt: str) -> None:
         emit(found[0] if len(found) == 1 else {"items": found}, fmt)
 
 
-def _event_words(body: dict[str, Any]) -> str:
-    """What an entry of the log says about the job, in short; `-o json` has all of it."""
-    if commands := body.get("commands"):
-        return "; ".join(_command_words(command) for command in commands)
-    hidden = ("kind", "job_id", "job_ids", "run_id", "at_s", "at_ms", "spec", "terms", "key")
-    shown = {
-        key: value for key, value in body.items() if key not in hidden and value not in (None, "", [], {})
-    }
-    text = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
-    return text if len(text) <= 160 else text[:157] + "..."
-
-
-def _command_words(command: dict[str, Any]) -> str:
-    at = f" at {command['site']}/{command['pool']}" if command.get("site") else ""
-    attempt = f" attempt {command['attempt']}" if command.get("attempt") else ""
-    return f"{command.get('kind')}{attempt}{at}: {command.get('reason')}"
+def _explain_silence(client: Client, job: str, attempt: int | None, worker: int | None) -> None:
+    """Nothing came: it wrote nothing (then nothing is said), or there is no such attempt or worker."""
+    found = client.job(job)
+    workers = int(found.raw.get("workers") or 1)
+    if attempt is not None and attempt > found.attempts:
+        raise NotFound(f"job {found.id} has no attempt {attempt}; it has had {found.attempts}")
+    if worker is not None and worker >= workers:
+        raise NotFound(f"job {found.id} has no worker {worker}; it has 0 to {workers - 1}")

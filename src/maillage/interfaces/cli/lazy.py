@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import rich_click as click
 from click.exceptions import Exit
+
+from maillage.errors import UserError
 
 SIGPIPE_EXIT = 141  # 128 + SIGPIPE, as a shell has it
 
@@ -38,6 +41,10 @@ class LazyGroup(click.RichGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise Exit(SIGPIPE_EXIT) from None
+        except OSError as trouble:
+            if trouble.errno != errno.ENOSPC:
+                raise
+            raise UserError(f"the disk is full ({trouble.filename or 'where the output goes'})") from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

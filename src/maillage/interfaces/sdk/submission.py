@@ -106,13 +106,18 @@ def _read_path(path: Path) -> list[Submission]:
     if path.is_dir():
         path = _spec_in(path)
     try:
-        if path.stat().st_size > MAX_SPEC_BYTES:
-            raise Invalid(f"{path} is larger than {MAX_SPEC_BYTES >> 20} MiB: that is no spec")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:  # bounded: a device or a pipe has no size to look at first
+            content = stream.read(MAX_SPEC_BYTES + 1)
     except FileNotFoundError:
         raise NotFound(f"there is no file or folder {path}") from None
-    except (UnicodeDecodeError, OSError) as trouble:
-        raise Invalid(f"{path} cannot be read as text ({trouble})") from None
+    except OSError as trouble:
+        raise Invalid(f"{path} cannot be read ({trouble.strerror})") from None
+    if len(content) > MAX_SPEC_BYTES:
+        raise Invalid(f"{path} is larger than {MAX_SPEC_BYTES >> 20} MiB: that is no spec")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as trouble:
+        raise Invalid(f"{path} is no text in UTF-8 (byte {trouble.start})") from None
     if path.suffix == ".sh" or text.startswith("#!"):
         return [_script(text, path)]
     return read_text(text, str(path), path.parent)
