@@ -354,6 +354,24 @@ async def test_a_shell_in_a_runs_environment(network: Network, agent: Agent) -> 
     assert note == {"exit": 3}
 
 
+async def test_a_shell_ends_with_its_run(network: Network, agent: Agent, folder: Path) -> None:
+    await network.order(_bash("ja.1", "until [ -e ../go ]; do sleep 0.05; done"))
+    await network.until(
+        lambda: "ja.1" in network.reports and network.reports["ja.1"].state is RunState.RUNNING
+    )
+    await network.ask_shell(ShellOrder("shell1", "ja.1"))
+    network.typed.put_nowait(b"echo in-it-$RANK; sleep 600\n")
+    said: bytes | str = b""
+    async with asyncio.timeout(10):
+        while b"in-it-0" not in said:
+            said = await network.terminal.get()
+        (folder / "runs" / "ja.1" / "go").touch()
+        while not isinstance(said, str):
+            said = await network.terminal.get()
+    assert json.loads(said)["exit"] != 0
+    assert (await network.end_of("ja.1")).reason is EndReason.SUCCEEDED
+
+
 async def test_a_shell_in_a_run_that_is_over_is_told(network: Network, agent: Agent) -> None:
     await network.ask_shell(ShellOrder("shell1", "jx.1"))
     async with asyncio.timeout(10):

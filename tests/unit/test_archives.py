@@ -220,3 +220,18 @@ def test_patterns_read_as_gitignore_does(pattern: str, name: str, is_folder: boo
 
 def test_sizes_in_words() -> None:
     assert [in_words(n) for n in (12, 2048, 3 * 1024**2)] == ["12 bytes", "2.0 KiB", "3.0 MiB"]
+
+
+def test_archives_made_to_do_harm_are_refused_by_our_own_rules_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python 3.11.2, as in Debian 12, has no extraction filter."""
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    (tmp_path / "outside").mkdir()
+    into = tmp_path / "deep" / "in"
+    into.mkdir(parents=True)
+    (into / "way").symlink_to(tmp_path / "outside")
+    for name in ("../evil", "/tmp/evil-of-maillage", "a/../../evil", "way/evil", "."):
+        with pytest.raises(Invalid):
+            unpack(_tar((_member(name), b"x")), into)
+    assert not list((tmp_path / "outside").iterdir()) and not (tmp_path / "deep" / "evil").exists()

@@ -40,6 +40,7 @@ class _Run:
     supervisor: Identity | None = None
     metered_s: float = 0.0
     groups: limits.Groups = field(default_factory=limits.Groups)
+    shells: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
 
 class LocalEngine:
@@ -185,6 +186,8 @@ class LocalEngine:
                 run = self._runs.get(run_id)
                 if run is not None and not run.report.state.ended:
                     self._look(run)
+                    if run.report.state.ended:
+                        _end_shells(run)
                     if now_s - run.metered_s >= _METER_EVERY_S:
                         self._meter(run, now_s)
             return tuple(run.report for run in self._runs.values())
@@ -246,9 +249,14 @@ class LocalEngine:
             return None
         helper = Path(__file__).with_name("terminal.py")
         arguments = [sys.executable, "-I", "-S", str(helper), str(run.folder.work), *run.groups.folders]
-        return subprocess.Popen(
+        shell = subprocess.Popen(
             arguments, stdin=terminal, stdout=terminal, stderr=terminal, env=env, start_new_session=True
         )
+        with self._lock:
+            run.shells.append(shell)
+            if run.report.state.ended:
+                _end_shells(run)
+        return shell
 
     def close(self) -> None:
         """Let go. Runs live on, and the next engine on this root finds them."""
@@ -328,6 +336,14 @@ class LocalEngine:
         if run.report.state is RunState.RUNNING and run.supervisor is not None:
             used_s = run.groups.cpu_s() or tree.cpu_seconds(tree.descendants(run.supervisor.pid))
             run.report = replace(run.report, metered_cpu_s=round(max(run.report.metered_cpu_s, used_s), 3))
+
+
+def _end_shells(run: _Run) -> None:
+    """A shell lives no longer than the run it was opened in."""
+    for shell in run.shells:
+        if shell.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
 
 
 def _no_op(order: RunOrder, now_ms: int) -> RunReport:

@@ -266,6 +266,8 @@ class Supervisor:
             self._reap()
             if pause_s > 0.01:
                 tree.freeze_and_kill(os.getpid())  # whoever left the group
+        if self.groups.members():
+            self.groups.kill()  # a person's shell is in the group and no child of ours
 
     def _finish(self) -> None:
         for reading in list(self.captures):
