@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cli_rig import COMMAND, Cli, network, until
 
-from maillage import Client
+from maillage import AsyncClient, Client
 
 HELLO = "name: hello\ncommand: [echo, hello from the network]\ntime_limit: 1m\n"
 TICKS = """
@@ -293,6 +293,13 @@ def test_the_python_client_does_the_same(cli: Cli) -> None:
         assert job.wait(60).succeeded and list(job.logs()) == ["bonjour"]
         assert job.receipt is not None and job.receipt.sites == (job.info.site,)
         assert client.handle("from-python").id == job.id
+
+
+async def test_the_awaiting_client_follows_a_job(cli: Cli) -> None:
+    async with AsyncClient(data=cli.data) as client:
+        job = await client.run({"name": "awaited", "script": "echo one; sleep 0.5; echo two"})
+        assert [line async for line in job.logs(follow=True)] == ["one", "two"]
+        assert (await job.wait(60)).succeeded
 
 
 def test_the_log_replays_to_the_same_decisions(cli: Cli) -> None:
