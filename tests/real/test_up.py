@@ -96,6 +96,26 @@ def test_a_port_in_use_names_who_has_it(tmp_path: Path) -> None:
     assert not (cli.data / "server.json").exists()
 
 
+def test_of_two_at_once_on_one_port_one_comes_up(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        home.mkdir()
+    racers = [Cli(home).start("up", "--port", port) for home in homes]
+    try:
+        until(lambda: any(racer.poll() is not None for racer in racers), SLOW_S)
+        (loser,) = [racer for racer in racers if racer.poll() is not None]
+        said = loser.communicate()[1]
+        assert loser.returncode == 5 and f"port {port}" in said and "Traceback" not in said
+        until(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200)
+    finally:
+        for racer in racers:
+            racer.terminate()
+            racer.communicate(timeout=60)
+
+
 def test_streams_that_are_open_do_not_keep_it_up(cli: Cli, tmp_path: Path) -> None:
     cli("run", cli.spec(tmp_path, FOREVER))
     worker = worker_pid(cli)

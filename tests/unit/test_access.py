@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
 
 from maillage.access import tables
 from maillage.access.open import Access, open_access, prepare, site_token
@@ -15,6 +17,7 @@ from maillage.access.roles import Action, Role
 from maillage.access.tokens import PREFIX, Tokens
 from maillage.access.vault import write_private
 from maillage.control.store import Store
+from maillage.control.tables import metadata
 from maillage.errors import Conflict, Invalid, NotAllowed, NotFound, NotSignedIn
 
 
@@ -43,6 +46,11 @@ def test_first_start_makes_an_admin_whose_token_only_its_owner_reads(access: Acc
     assert principal.projects == {"default": Role.OWNER}
     for name in ("admin.token", "secrets.key"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_the_migrations_make_the_tables_that_the_code_means(store: Store) -> None:
+    with store.engine.connect() as db:
+        assert compare_metadata(MigrationContext.configure(db), metadata) == []
 
 
 def test_a_second_start_changes_nothing(access: Access, tmp_path: Path) -> None:

@@ -441,6 +441,10 @@ def test_the_document_in_the_repository_is_the_document() -> None:
     assert kept == openapi_text(), "run `python -m maillage.interfaces.api > docs/openapi.json`"
 
 
+def test_the_document_is_served(line: Line) -> None:
+    assert line.anonymous().get("/openapi.json").json() == openapi()
+
+
 def test_the_document_is_tidy() -> None:
     document = openapi()
     tags = {tag["name"] for tag in document["tags"]}

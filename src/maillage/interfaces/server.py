@@ -44,6 +44,7 @@ from maillage.scheduling.warm import exercise
 
 LOOPBACK = "127.0.0.1"
 DEFAULT_PORT = 8470
+_BACKLOG = 2048
 GRACE_S = 3.0  # for requests under way when the server stops
 _COMPILING_S = 2.0  # a warm core answers sooner: then nothing is said
 _STILL_COMPILING_S = 10.0
@@ -115,6 +116,7 @@ async def _up(
         )
         app = create_app(parts)
         service.demand_of = app.state.gateway.demand
+        _listen(listening, data_dir)
         async with _serving(app, listening, live):
             folder.write_server(data_dir, url)
             async with embedded:
@@ -206,6 +208,15 @@ def socket_on(host: str, port: int | None, data_dir: Path) -> Iterator[socket.so
                 raise Conflict(folder.who_has(host, number, data_dir, error)) from None
             break
         yield bound
+
+
+def _listen(bound: socket.socket, data_dir: Path) -> None:
+    """Until now another process could bind the port too, and only one of them can listen."""
+    try:
+        bound.listen(_BACKLOG)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        raise Conflict(folder.who_has(host, port, data_dir, error)) from None
 
 
 def warm(network: Network, policy: Policy) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -43,6 +44,7 @@ _TAGS = [
     {"name": "network", "description": "The network as a whole."},
     {"name": "agents", "description": "What a site's agent calls, with the site's own token."},
 ]
+_OPEN = ("/healthz", "/metrics")
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -67,9 +69,24 @@ def create_app(parts: Parts, lifespan: Lifespan | None = None) -> FastAPI:
     return app
 
 
+class _Application(FastAPI):
+    """With the token declared in its document, and the routes that need none."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            document = super().openapi()
+            scheme = {"type": "http", "scheme": "bearer", "bearerFormat": "mlg_..."}
+            document["components"]["securitySchemes"] = {"token": scheme}
+            document["security"] = [{"token": []}]
+            for path in _OPEN:
+                document["paths"][path]["get"]["security"] = []
+        assert self.openapi_schema is not None
+        return self.openapi_schema
+
+
 def bare_app(gateway: Gateway, lifespan: Lifespan | None = None) -> FastAPI:
     """Routes alone, enough for the OpenAPI document."""
-    app = FastAPI(
+    app = _Application(
         title="maillage",
         version=maillage.__version__,
         summary="Several AI campuses as one network.",
