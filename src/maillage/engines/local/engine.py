@@ -261,6 +261,7 @@ class LocalEngine:
     def close(self) -> None:
         """Let go. Runs live on, and the next engine on this root finds them."""
         self._zygote.close()
+        limits.leave(self._hierarchy)
         with self._lock:
             os.close(self._bell)
 

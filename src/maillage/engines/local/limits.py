@@ -194,6 +194,13 @@ def make(where: Hierarchy, name: str, cpus: float, memory_mib: int) -> Groups:
     return groups
 
 
+def leave(where: Hierarchy) -> None:
+    """Remove the folders that `detect` made, unless runs live on in them."""
+    for base in filter(None, (where.unified, where.cpu, where.memory, where.pids)):
+        with contextlib.suppress(OSError):
+            os.rmdir(base)  # noqa: PTH106
+
+
 def find(where: Hierarchy, name: str) -> Groups:
     """The groups that `make` makes under this name, whether or not they are there."""
 
