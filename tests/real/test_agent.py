@@ -24,9 +24,7 @@ from maillage.engines.local.engine import LocalEngine
 from maillage.engines.port import PoolCapacity, RunOrder
 from maillage.workloads.lifecycle import EndReason, RunState
 from tests.contract.engine_suite import plain_order
-
-sys.path.insert(0, str(Path(__file__).parent))
-from agent_rig import TOKEN, Network
+from tests.real.agent_rig import TOKEN, Network
 
 POOLS = (PoolCapacity("cpu", 1, cpus_per_node=2, memory_mib_per_node=1024),)
 

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 import websockets.sync.client as ws
-from cli_rig import Cli, network, until
 from websockets.exceptions import InvalidStatus
 
 from maillage.interfaces.api import shapes
+from tests.real.cli_rig import Cli, network, until
 
 
 @pytest.fixture(scope="module")

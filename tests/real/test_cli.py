@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_rig import COMMAND, Cli, network, until
 
 from maillage import AsyncClient, Client
+from tests.real.cli_rig import COMMAND, Cli, network, until
 
 HELLO = "name: hello\ncommand: [echo, hello from the network]\ntime_limit: 1m\n"
 TICKS = """

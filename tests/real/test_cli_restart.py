@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cli_rig import kill, network, until
+from tests.real.cli_rig import kill, network, until
 
 COUNT = 100
 TICKS = f"""

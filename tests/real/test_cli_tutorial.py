@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cli_rig import SLOW_S
+from tests.real.cli_rig import SLOW_S
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorials" / "first-job.md"
 FIGURE = r"-?\d[\d.,:]*(e-?\d+)?(\s?([µnm]|ms|s|[mhd]\d+[smh]|[µmkMG]?Wh|[nµmk]?g)\b)?"

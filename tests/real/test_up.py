@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from cli_rig import SLOW_S, Cli, kill, network, until
+
+from tests.real.cli_rig import SLOW_S, Cli, kill, network, until
 
 FOREVER = """
 name: forever

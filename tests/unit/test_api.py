@@ -14,7 +14,6 @@ import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi.testclient import TestClient
 from starlette.types import Message
-from stub_service import StubService
 
 from maillage.access.open import Access, open_access, prepare
 from maillage.control.store import Store
@@ -25,6 +24,7 @@ from maillage.interfaces.api.limits import JSON_MAX_BYTES
 from maillage.interfaces.api.parts import Parts
 from maillage.interfaces.live import Live
 from maillage.interfaces.metrics import Metrics
+from tests.unit.stub_service import StubService
 
 ROOT = Path(__file__).parents[2]
 SPEC = {"name": "hello", "command": ["true"]}

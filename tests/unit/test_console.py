@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stub_service import StubService, job
 
 from maillage.interfaces.console import outline
 from maillage.interfaces.console.picture import Meter, age_in_words, picture, power_in_words
+from tests.unit.stub_service import StubService, job
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

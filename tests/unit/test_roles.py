@@ -12,7 +12,6 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from fastapi.testclient import TestClient
 from starlette.routing import BaseRoute
 from starlette.testclient import WebSocketDenialResponse
-from stub_service import EMPTY, StubService
 
 from maillage.access import roles
 from maillage.access.open import Access, open_access, prepare
@@ -24,6 +23,7 @@ from maillage.interfaces.api.authorise import Needs, Open
 from maillage.interfaces.api.parts import Parts
 from maillage.interfaces.live import Live
 from maillage.interfaces.metrics import Metrics
+from tests.unit.stub_service import EMPTY, StubService
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference"
 SPEC = {"name": "hello", "command": ["true"]}
