@@ -73,7 +73,7 @@ def play() -> None:
     show("job", "logs", "train-gpt", "--tail", "3")
 
     site = live_run(job)["site"]
-    say(f"Cut {site} off: the job's own choice is to go on elsewhere after 6 seconds")
+    say(f"Cut {site} off: the job's own choice is to go on elsewhere after 8 seconds")
     show("site", "cut", site, "--for", "120", "--yes")
     until("it runs elsewhere", "job", "show", "train-gpt", holds=runs_elsewhere(site))
     show("job", "show", "train-gpt")

@@ -204,6 +204,7 @@ class TestReading:
         ("secrets: [RANK]", "secrets", "set by the network"),
         ("on_disconnect: {then: restart}", "on_disconnect.then", "replace, stop"),
         ("on_disconnect: {keep_for: 9s, site_stops_after: 9s}", "on_disconnect.site_stops_after", "two"),
+        ("on_disconnect: {keep_for: 20s, site_stops_after: 10s}", "on_disconnect.keep_for", "no two copies"),
         ("on_disconnect: {site_stops_after: 0}", "on_disconnect.site_stops_after", "two copies"),
         ("on_disconnect: {keep_for: long}", "on_disconnect.keep_for", "such as 30s"),
         ("project: A", "project", "no name"),

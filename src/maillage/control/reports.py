@@ -163,7 +163,6 @@ class Watch:
 
     timeout_s: float = 10.0
     seen_s: dict[str, float] = field(default_factory=dict)
-    lost_s: dict[str, float] = field(default_factory=dict)  # run id -> since when unreachable
     _looked_s: float = -1.0
 
     def look(self, round_: Round) -> None:
@@ -171,28 +170,20 @@ class Watch:
         away_s = round_.mono_s - self._looked_s if self._looked_s >= 0 else 0.0
         self._looked_s = round_.mono_s
         if away_s > self.timeout_s / 2:
-            for times in (self.seen_s, self.lost_s):
-                for key in times:
-                    times[key] += away_s
+            for site_id in self.seen_s:
+                self.seen_s[site_id] += away_s
         for site in round_.state.sites.values():
-            seen_s = self.seen_s.setdefault(site.site_id, round_.mono_s)
-            if site.reachable and round_.mono_s - seen_s > self.timeout_s:
+            silent_s = round_.mono_s - self.seen_s.setdefault(site.site_id, round_.mono_s)
+            overdue = [run for run in site.live.values() if silent_s >= keep_for_s(round_, run)]
+            if site.reachable and (overdue or silent_s > self.timeout_s):
                 lose_site(round_, site)
-        self._expire(round_)
+            for run in overdue:
+                _give_up(round_, run)
 
-    def _expire(self, round_: Round) -> None:
-        still: dict[str, float] = {}
-        for site in round_.state.sites.values():
-            if site.reachable:
-                continue
-            for run in list(site.live.values()):
-                since_s = self.lost_s.get(run.run_id, round_.mono_s)
-                keep_for_s = round_.state.jobs[run.job_id].terms.keep_for_ms / 1000
-                if round_.mono_s - since_s >= keep_for_s:
-                    _give_up(round_, run, keep_for_s)
-                else:
-                    still[run.run_id] = since_s
-        self.lost_s = still
+
+def keep_for_s(round_: Round, run: Run) -> float:
+    """How long after its site was last heard the job's own choice is due."""
+    return round_.state.jobs[run.job_id].terms.keep_for_ms / 1000
 
 
 def lose_site(round_: Round, site: SiteRecord) -> None:
@@ -201,12 +192,12 @@ def lose_site(round_: Round, site: SiteRecord) -> None:
     round_.tell(SiteClosed(site.site_id, round_.now_s, "unreachable"))
 
 
-def _give_up(round_: Round, run: Run, keep_for_s: float) -> None:
+def _give_up(round_: Round, run: Run) -> None:
     """The job's own choice: replace it, or let it end."""
     job = round_.state.jobs[run.job_id]
+    silent = f"site {run.site} was not heard for {keep_for_s(round_, run):g} s"
     if not job.terms.replace_when_lost and not job.cancel_asked:
-        said = f"site {run.site} was not seen for {keep_for_s:g} s and the job asks to stop then"
-        round_.note(log.JOB_CANCEL, {"job_id": job.job_id, "user": "", "message": said}, job.job_id)
+        said = {"job_id": job.job_id, "user": "", "message": f"{silent} and the job asks to stop then"}
+        round_.note(log.JOB_CANCEL, said, job.job_id)
         round_.tell(CancelRequested(job.job_id, round_.now_s), job.job_id)
-    message = f"site {run.site} was not seen for {keep_for_s:g} s"
-    end_run(round_, run, EndReason.SITE_LOST, message)
+    end_run(round_, run, EndReason.SITE_LOST, silent)

@@ -208,7 +208,21 @@ class JobSpec(Request):
         require(self._findings())
         return self
 
+    def _second_copies(self) -> Iterator[Finding]:
+        """A site that is cut off must be done stopping before the job may be replaced."""
+        away, grace = self.on_disconnect, self.checkpoint.grace
+        gone_s = away.site_stops_after + grace
+        if away.then == "replace" and away.site_stops_after < away.keep_for <= gone_s:
+            what = (
+                f"the site may need until {format_duration(gone_s)} to stop it "
+                f"(site_stops_after, then {format_duration(grace)} of grace), "
+                f"it is replaced after {format_duration(away.keep_for)}"
+            )
+            mend = "so that no two copies run, write a longer keep_for, or a shorter checkpoint.grace"
+            yield Finding(what, mend, ("on_disconnect", "keep_for"))
+
     def _findings(self) -> Iterator[Finding]:
+        yield from self._second_copies()
         if not self.command and not self.script.strip():
             yield Finding("says nothing to run", "write `command: [python, train.py]` or `script: |`")
         if self.command and self.script.strip():
