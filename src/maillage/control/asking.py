@@ -32,6 +32,8 @@ class Asking:
         self._aio = self._aio or aio
         future: asyncio.Future[Any] = aio.create_future()
         self._thread.put(Pending(act, partial(self._answer, future)))
+        if self._thread.ended:
+            self._flush()
         result = await future
         if isinstance(result, UserError):
             raise result
@@ -60,8 +62,8 @@ class Asking:
             self._aio.call_soon_threadsafe(_run, outbox)
 
     def _failed(self, error: BaseException) -> None:
-        self._flush()
         self._on_failure(error)
+        self._flush()
 
     def _committed(self, offset: int) -> None:
         self._offset = offset

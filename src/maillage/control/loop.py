@@ -200,6 +200,7 @@ class LoopThread:
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self.failure: BaseException | None = None
+        self.ended = False
         self._step = step
         self._until_tick_s = until_tick_s
         self._on_failure = on_failure
@@ -210,8 +211,9 @@ class LoopThread:
         self._thread.start()
 
     def put(self, pending: Pending) -> None:
+        """Hand an input in. It is answered by a round, or at once when the thread has ended."""
         self._queue.put(pending)
-        if self.failure is not None:
+        if self.ended:
             self._refuse_rest()
 
     def stop(self) -> None:
@@ -227,11 +229,12 @@ class LoopThread:
                 inputs, going = self._take()
                 self._step(inputs)
         except BaseException as error:
-            self.failure = error
+            self.failure, self.ended = error, True
             _logger.critical("the loop met a fault of its own and ended", exc_info=True)
             self._refuse_rest(inputs)
             self._on_failure(error)
         else:
+            self.ended = True
             self._refuse_rest()
 
     def _take(self) -> tuple[list[Pending], bool]:
