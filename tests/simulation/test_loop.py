@@ -48,7 +48,7 @@ class People:
             self._change_mind(self.chance.choice(sorted(self.promised.values())))
 
     def _spec(self) -> Any:
-        keep_for_s = self.chance.choice((20, 40))
+        keep_for_s = self.chance.choice((25, 40))
         return spec(
             workers=self.chance.choice((1, 1, 1, 2, 4)),
             retries=self.chance.choice((0, 2)),
@@ -94,9 +94,11 @@ def rough_step(rig: Rig, sites: list[SimulatedSite], people: People, chance: ran
     site = chance.choice(sites)
     if luck > 0.97:
         site.restart_agent()
-    if chance.random() < 0.02:
+    elif luck > 0.96:
+        site.lose_power()
+    if chance.random() < 0.03:
         site.cut = True
-    elif chance.random() < 0.1:
+    elif chance.random() < 0.05:
         site.cut = False
     try:
         if chance.random() < 0.4:

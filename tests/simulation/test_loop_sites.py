@@ -197,7 +197,7 @@ def test_a_silent_site_is_not_a_failure(story: Story) -> None:
 
 
 def test_after_keep_for_it_runs_elsewhere_from_its_checkpoint(story: Story) -> None:
-    job_id, site = story.started(on_disconnect={"keep_for": "30s", "site_stops_after": "20s"})
+    job_id, site = story.started(on_disconnect={"keep_for": "30s", "site_stops_after": "15s"})
     newest = f"sha256:{'c' * 64}"
     report = RunReport(f"{job_id}.1", RunState.RUNNING, checkpoint=newest, checkpoint_at_ms=story.now)
     story.sync(site, report)
