@@ -12,8 +12,6 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import os
-import platform
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,6 +24,7 @@ import psutil
 import uvicorn
 from aiohttp import web
 from fastapi import FastAPI
+from noise import Figures, alone
 
 from maillage.control.service import Replica
 from maillage.serving.gateway import Gateway, routes
@@ -109,7 +108,7 @@ async def ask(session: aiohttp.ClientSession, port: int, streamed: bool) -> floa
     return (time.perf_counter() - begun_s) * 1000
 
 
-async def measure(
+async def taken(
     ports: tuple[int, int], gateway: psutil.Process, requests: int, streamed: bool
 ) -> dict[str, float]:
     taken_ms: tuple[list[float], list[float]] = ([], [])
@@ -118,10 +117,10 @@ async def measure(
             await ask(session, port, streamed)
         before_s = sum(gateway.cpu_times()[:2])
         for _ in range(requests):
-            for port, taken in zip(ports, taken_ms, strict=True):
-                taken.append(await ask(session, port, streamed))
+            for port, times in zip(ports, taken_ms, strict=True):
+                times.append(await ask(session, port, streamed))
         cpu_s = sum(gateway.cpu_times()[:2]) - before_s
-    straight, through = (np.percentile(taken, [50, 99]) for taken in taken_ms)
+    straight, through = (np.percentile(times, [50, 99]) for times in taken_ms)
     return {
         "straight_p50_ms": round(float(straight[0]), 3),
         "through_p50_ms": round(float(through[0]), 3),
@@ -131,30 +130,26 @@ async def measure(
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--tokens", type=int, default=8)
-    given = parser.parse_args()
-    engine, engine_port = start(run_engine, given.tokens)
+def measure(requests: int = 1000, tokens: int = 8) -> Figures:
+    """Streamed and not, straight and through the gateway."""
+    figures: Figures = {"tokens": tokens, "requests": requests}
+    engine, engine_port = start(run_engine, tokens)
     gateway, gateway_port = start(run_gateway, engine_port)
     try:
         watched = psutil.Process(gateway.pid)
         for streamed in (False, True):
-            ports = (engine_port, gateway_port)
-            figures = asyncio.run(measure(ports, watched, given.requests, streamed))
-            about = {"streamed": streamed, "tokens": given.tokens, "requests": given.requests}
-            print(json.dumps(about | figures))
-        print(
-            json.dumps(
-                {"python": platform.python_version(), "cores": os.cpu_count(), "load": os.getloadavg()}
-            )
-        )
+            told = asyncio.run(taken((engine_port, gateway_port), watched, requests, streamed))
+            figures["streamed" if streamed else "whole"] = told
     finally:
         for process in (gateway, engine):
             process.kill()
             process.join()
+    return figures
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--requests", type=int, default=1000)
+    parser.add_argument("--tokens", type=int, default=8)
+    given = parser.parse_args()
+    alone(lambda: measure(given.requests, given.tokens))
