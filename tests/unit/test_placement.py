@@ -1,0 +1,166 @@
+"""Where gangs go: the fullest node that takes a small job, the fewest fabric domains for a large one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maillage.errors import Invalid
+from maillage.network.model import Network
+from maillage.scheduling.feasibility import check, choices
+from maillage.scheduling.messages import Drop, Ended, NodesDown, SignalChanged, SiteClosed, Start, Submitted
+from maillage.scheduling.policy import DEFAULT, EASY
+from maillage.scheduling.scheduler import Scheduler
+from maillage.workloads.lifecycle import EndReason
+from tests.laws.test_scheduler_laws import network
+
+RACKS = network([("a", "p", "H100", 12, 4, 4)])  # three domains of four nodes of four
+
+
+def ask(job_id: str, workers: int, per_worker: int, **fields: object) -> Submitted:
+    job = Submitted(job_id, 0, workers=workers, per_worker=per_worker, accelerators=("H100",), estimate_s=60)
+    return replace(job, **fields)  # type: ignore[arg-type]
+
+
+def start(scheduler: Scheduler, job: Submitted) -> Start:
+    scheduler.fold(job)
+    (command,) = scheduler.decide(0)
+    assert isinstance(command, Start)
+    return command
+
+
+def domains(command: Start, nodes_per_domain: int = 4) -> list[int]:
+    return sorted({node // nodes_per_domain for node, _ in command.placement})
+
+
+def test_a_small_job_goes_to_the_fullest_node_that_takes_it() -> None:
+    scheduler = Scheduler(RACKS, EASY)
+    three = start(scheduler, ask("three", 1, 3)).placement[0][0]
+    two = start(scheduler, ask("two", 1, 2)).placement[0][0]
+    assert two != three, "three of four are held: two more do not fit"
+    assert start(scheduler, ask("one", 1, 1)).placement == ((three, 1),)
+    assert start(scheduler, ask("pair", 2, 1)).placement == ((two, 2),)
+
+
+def test_small_jobs_leave_whole_domains_free() -> None:
+    scheduler = Scheduler(RACKS, EASY)
+    first = [start(scheduler, ask(f"j{number}", 1, 4)) for number in range(4)]
+    assert len({domain for command in first for domain in domains(command)}) == 1
+
+
+def test_a_gang_takes_the_tightest_domain_that_holds_it() -> None:
+    scheduler = Scheduler(RACKS, EASY)
+    (busy,) = domains(start(scheduler, ask("small", 1, 4)))
+    assert domains(start(scheduler, ask("gang of three", 3, 4))) == [busy]
+    assert len(domains(start(scheduler, ask("gang of four", 4, 4)))) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), max_size=10), st.integers(1, 12))
+def test_a_large_gang_takes_as_few_domains_as_can_be(before: list[tuple[int, bool]], wanted: int) -> None:
+    """Whole nodes only: the fewest domains are those with most free nodes, taken largest first."""
+    scheduler = Scheduler(RACKS, EASY)
+    for number, (workers, ends) in enumerate(before):
+        scheduler.fold(ask(f"j{number}", workers, 4))
+        commands = scheduler.decide(0)
+        if ends and commands:
+            scheduler.fold(Ended(commands[0].job_id, 1, 0, EndReason.SUCCEEDED))
+    scheduler.decide(0)
+    free = sorted((int(domain.full) for domain in scheduler.state.domains), reverse=True)
+    waiting = [
+        job_id for job_id in scheduler.row_of if scheduler.state.jobs[scheduler.row_of[job_id]].status == 2
+    ]
+    if sum(free) < wanted or waiting:
+        return
+    fewest = next(count for count in range(1, 4) if sum(free[:count]) >= wanted)
+    assert len(domains(start(scheduler, ask("gang", wanted, 4)))) == fewest
+
+
+def test_more_memory_than_its_share_takes_more_units() -> None:
+    pool = RACKS.pools[0]
+    share_mib = pool.memory_mib_per_unit
+    (choice,) = choices(RACKS, ask("fat", 1, 1, memory_mib_per_worker=share_mib * 2 + 1))
+    assert choice.units == 3
+    (choice,) = choices(RACKS, ask("busy", 1, 1, cpus_per_worker=13))
+    assert choice.units == 2, "a unit's share is 12 CPUs"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"workers": 13, "per_worker": 4}, "holds at most 12 such workers, 13 asked for"),
+        ({"per_worker": 5}, "a worker takes 5 H100 of one node, a node has 4"),
+        ({"accelerators": ("MI300X",)}, "has H100"),
+        ({"sites": ("b",)}, "site is not among those asked for (b)"),
+        ({"countries": ("DE",)}, "lies in FR, residency asks for DE"),
+        ({"memory_mib_per_worker": 10**7}, "GiB"),
+    ],
+)
+def test_what_can_never_fit_is_told_with_what_would(fields: dict[str, object], told: str) -> None:
+    with pytest.raises(Invalid, match="can never run on network laws") as trouble:
+        check(RACKS, ask("never", 1, 1, **fields))
+    assert told in str(trouble.value)
+
+
+TWO = network([("paris", "h100", "H100", 2, 8, 2), ("lyon", "h100", "H100", 2, 8, 2)])
+
+
+@pytest.mark.parametrize(("wish", "site"), [("carbon", "lyon"), ("price", "paris"), ("wait", "lyon")])
+def test_the_site_is_chosen_by_what_the_job_asks_for_and_the_reason_says_so(wish: str, site: str) -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    scheduler.fold(SignalChanged("paris", 0, carbon_g_per_kwh=60.0, price_eur_per_mwh=40.0, outdoor_c=10.0))
+    scheduler.fold(SignalChanged("lyon", 0, carbon_g_per_kwh=20.0, price_eur_per_mwh=50.0, outdoor_c=10.0))
+    command = start(scheduler, ask("j", 1, 8, optimise=wish))
+    assert command.site == site
+    assert "of 2 pools with room" in command.reason
+    assert start(scheduler, ask("only", 1, 1, sites=("paris",))).reason == "the only pool with room"
+
+
+def test_replicas_of_one_endpoint_spread_over_sites() -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    sites = [start(scheduler, ask(f"r{n}", 1, 1, spread="chat", estimate_s=0)).site for n in range(4)]
+    assert sorted(sites) == ["lyon", "lyon", "paris", "paris"]
+
+
+def test_jobs_after_a_failed_one_are_dropped_all_the_way_down() -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    first = start(scheduler, ask("a", 1, 1))
+    scheduler.fold(ask("b", 1, 1, after=("a",)))
+    scheduler.fold(ask("c", 1, 1, after=("b",)))
+    assert scheduler.decide(0) == ()
+    scheduler.fold(Ended("a", first.attempt, 1, EndReason.COMMAND_NOT_FOUND))
+    dropped = scheduler.decide(1)
+    assert dropped == (Drop("b", EndReason.DEPENDENCY_FAILED), Drop("c", EndReason.DEPENDENCY_FAILED))
+    assert not scheduler.row_of
+
+
+def test_lost_nodes_and_drained_sites_take_nothing() -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    scheduler.fold(SiteClosed("lyon", 0))
+    scheduler.fold(NodesDown("paris", "h100", (0,), 0))
+    assert start(scheduler, ask("j", 1, 8)).placement == ((1, 1),)
+    scheduler.fold(ask("k", 1, 8))
+    assert scheduler.decide(0) == ()
+
+
+def test_arrays_grow_without_loss() -> None:
+    """More jobs, organisations, asks and dependencies than the first arrays hold."""
+    net: Network = network([("a", "p", "H100", 4, 8, 4)])
+    scheduler = Scheduler(net, DEFAULT)
+    live: dict[str, Start] = {}
+    for number in range(3000):
+        before = (f"j{number - 1}",) if number % 3 == 2 else ()
+        fields = {"org": f"o{number % 50}", "after": before, "memory_mib_per_worker": 1 + number % 300}
+        scheduler.fold(ask(f"j{number}", 1 + number % 4, 1 + number % 8, **fields))
+    done = 0
+    while commands := scheduler.decide(0):
+        live |= {command.job_id: command for command in commands if isinstance(command, Start)}
+        for job_id, command in list(live.items()):
+            scheduler.fold(Ended(job_id, command.attempt, 0, EndReason.SUCCEEDED))
+            del live[job_id]
+            done += 1
+    assert done == 3000
+    assert not scheduler.row_of
