@@ -155,6 +155,50 @@ async def test_checkpoints_travel_while_it_runs_and_at_the_end_and_another_run_g
     await network.until(lambda: b"from last" in network.logs.get(("ja.2", 0), b""))
 
 
+async def test_a_script_that_writes_into_its_work_folder_goes_on_from_there(
+    network: Network, agent: Agent, tmp_path: Path
+) -> None:
+    workdir = _folder(tmp_path, network, {"train.sh": _UNMODIFIED, "checkpoints/old": "from home"})
+    terms: Any = {"workdir": workdir, "checkpoint_path": "checkpoints", "checkpoint_interval_s": 0.2}
+    await network.order(_bash("ja.1", "exec bash train.sh", **terms))
+    await network.until(lambda: any("step" in _unpacked(data) for data in network.artifacts.values()))
+    await network.stop_run(StopOrder("ja.1", EndReason.REQUEUED, 5.0))
+    first = await network.end_of("ja.1")
+    kept = _unpacked(network.artifacts[first.checkpoint])
+    assert set(kept) == {"old", "step"}
+    del kept["old"]
+    without_old = _folder(tmp_path / "kept", network, kept)
+    await network.order(_bash("ja.2", "exec bash train.sh", **terms, restore=without_old))
+    await network.until(lambda: f"from {kept['step'].strip()}".encode() in network.logs.get(("ja.2", 0), b""))
+    await network.until(lambda: network.reports["ja.2"].checkpoint)
+    second = network.reports["ja.2"]
+    assert set(_unpacked(network.artifacts[second.checkpoint])) == {"step"}  # what is older made way
+
+
+_UNMODIFIED = """
+mkdir -p checkpoints; step=$(cat checkpoints/step 2>/dev/null || echo 0); echo "from $step"
+while true; do step=$((step+1)); echo $step > s.tmp; mv s.tmp checkpoints/step; sleep 0.1; done
+"""
+
+
+async def test_a_checkpoint_folder_never_leads_out_of_the_run(
+    network: Network, agent: Agent, tmp_path: Path
+) -> None:
+    workdir = _folder(tmp_path, network, {"a-file": "x"})
+    for number, path in enumerate(("a-file", "a-file/below", "../up")):
+        await network.order(
+            plain_order(f"ja{number}.1", command=("true",), workdir=workdir, checkpoint_path=path)
+        )
+        ended = await network.end_of(f"ja{number}.1")
+        assert ended.reason is EndReason.INPUT_MISSING and repr(path) in ended.message, ended
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("do not carry away")
+    script = f"rmdir ck; ln -s {tmp_path}/secret ck; sleep 600"
+    await network.order(_bash("jb.1", script, checkpoint_path="ck", checkpoint_interval_s=0.1))
+    await network.until(lambda: "jb.1" in network.reports and "leads out" in network.reports["jb.1"].message)
+    assert not network.reports["jb.1"].checkpoint
+
+
 async def test_what_cannot_be_brought_is_told(network: Network, agent: Agent) -> None:
     missing = "sha256:" + "0" * 64
     garbage = network.keep(b"no archive at all")

@@ -85,6 +85,7 @@ def sheet(job: Job, run: Run, spec: JobSpec | EndpointSpec, outputs_of: OutputsO
         workdir=spec.workdir_digest,
         inputs=tuple((item.artifact or _output(item.job or "", outputs_of), item.to) for item in spec.inputs),
         outputs=tuple(spec.outputs),
+        checkpoint_path=spec.checkpoint.path,
         checkpoint_interval_s=spec.checkpoint.interval,
         grace_s=spec.checkpoint.grace,
         time_limit_s=spec.estimate_s,

@@ -36,7 +36,8 @@ class RunOrder:
     without a process); `script` (if not empty) is a shell script, run by
     `bash` from a file. `env` is the user's; `secrets` are set as well but never written or shown.
     `placement`: (node number in the pool, workers there), in rank order. `restore` is the checkpoint
-    to start from. `inputs`: (digest, folder relative to the work folder). `outputs`: patterns,
+    to start from; `checkpoint_path`, where it is not empty, is the folder of the work folder that it
+    lies in. `inputs`: (digest, folder relative to the work folder). `outputs`: patterns,
     relative to the output folder, of what is kept. `site_stops_after_s`: cut off from the network
     for so long, the site stops the run by itself; 0 means it never does. `service`: what an
     endpoint's replica serves (empty for a job), see `docs/reference/sync.md`.
@@ -59,6 +60,7 @@ class RunOrder:
     inputs: tuple[tuple[str, str], ...] = ()
     outputs: tuple[str, ...] = ("**",)
     restore: str = ""
+    checkpoint_path: str = ""
     checkpoint_interval_s: float = 0.0
     grace_s: float = 10.0
     time_limit_s: int = 0
@@ -72,6 +74,12 @@ class RunOrder:
     @property
     def is_no_op(self) -> bool:
         return self.command in ((), (":",)) and not self.script
+
+    def checkpoint_folder(self, run_folder: Path) -> Path:
+        """What $MAILLAGE_CHECKPOINT_DIR names: a folder beside the work folder, or one inside it."""
+        if self.checkpoint_path:
+            return run_folder / "work" / self.checkpoint_path
+        return run_folder / "checkpoint"
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,16 @@ def _environment_findings(variables: dict[Any, Any]) -> Iterator[Finding]:
             yield from no_nul(str(value), "the value", MAX_ARGUMENT_BYTES, (key,))
 
 
+def _below(value: Any) -> Any:
+    """A relative path that is not the folder itself, written one way: `./a//b/` is `a/b`."""
+    if value == "":
+        return value
+    parts = [part for part in str(_relative(value)).split("/") if part not in ("", ".")]
+    if not parts:
+        raise Findings(Finding("is the work folder itself", "name a folder in it, such as checkpoints"))
+    return "/".join(parts)
+
+
 RelativePath = Annotated[
     str,
     BeforeValidator(_relative),
@@ -91,8 +101,11 @@ Texts = Annotated[tuple[str, ...], OneOrMore()]
 
 
 class Checkpoint(Shape):
-    """How often the folder $MAILLAGE_CHECKPOINT_DIR is kept, and how long a stop waits for a last one."""
+    """Where checkpoints are written, how often they are kept, and how long a stop waits for a last one."""
 
+    path: Annotated[
+        str, BeforeValidator(_below), WithJsonSchema({"type": "string", "examples": ["checkpoints"]})
+    ] = Field("", description="folder of the work folder that is $MAILLAGE_CHECKPOINT_DIR; else its own")
     interval: Duration = Field(60.0, description="time between two looks at the checkpoint folder")
     grace: Duration = Field(10.0, description="time between SIGTERM and SIGKILL")
 

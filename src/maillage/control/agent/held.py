@@ -51,7 +51,8 @@ class Held:
 
     @property
     def needs_files(self) -> bool:
-        return bool(self.order.workdir or self.order.inputs or self.order.restore)
+        order = self.order
+        return bool(order.workdir or order.inputs or order.restore or order.checkpoint_path)
 
     @property
     def has_news(self) -> bool:

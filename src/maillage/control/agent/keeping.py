@@ -12,6 +12,7 @@ from pathlib import Path
 from maillage.control.agent.held import Held, write_kept
 from maillage.control.agent.line import Line
 from maillage.control.archives import FolderChanged, Packed, pack
+from maillage.errors import Invalid
 
 UNFINISHED = (".*", "*.tmp")  # names that a job gives to files it is still writing
 _TRIES = 5
@@ -68,7 +69,7 @@ class Keeper:
     async def checkpoint(self, held: Held) -> bool:
         """Keep the newest checkpoint if there is a new one. Raises LineDown, Refused, UserError."""
         async with held.checkpoint_lock:
-            folder = held.folder / "checkpoint"
+            folder = _of_the_run(held.order.checkpoint_folder(held.folder), held.folder)
             mark = await asyncio.to_thread(look, folder)
             if not mark or mark == held.checkpoint_mark:
                 return False
@@ -88,7 +89,7 @@ class Keeper:
 
     async def outputs(self, held: Held) -> str:
         """The digest of what is kept of the output folder, "" where nothing is."""
-        folder = held.folder / "output"
+        folder = _of_the_run(held.folder / "output", held.folder)
         if not await asyncio.to_thread(_holds_anything, folder):
             return ""
         packed = await asyncio.to_thread(pack_at_rest, folder, self._spool, (), held.order.outputs)
@@ -104,6 +105,13 @@ class Keeper:
                 await self._line.upload(packed.digest, packed.path)
         finally:
             packed.path.unlink(missing_ok=True)
+
+
+def _of_the_run(folder: Path, run_folder: Path) -> Path:
+    """The folder, unless the job has put a link that leads elsewhere in its place. Raises Invalid."""
+    if not folder.resolve().is_relative_to(run_folder.resolve()):
+        raise Invalid(f"{folder.name!r} leads out of the run's folder: keep files there, not a link")
+    return folder
 
 
 def _holds_anything(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 from maillage.control.agent.line import Line, LineDown, Refused
@@ -37,11 +38,13 @@ class Stager:
         wanted = [("the work folder", order.workdir, folder / "work")] if order.workdir else []
         for digest, to in order.inputs:
             wanted.append((f"the input {to or '.'}", digest, _inside(folder / "work", to)))
-        if order.restore:
-            wanted.append(("the checkpoint", order.restore, folder / "checkpoint"))
         try:
             for what, digest, into in wanted:
                 await self._bring(what, digest, into)
+            if order.checkpoint_path:
+                await asyncio.to_thread(_make_room_for_checkpoint, order, folder)
+            if order.restore:
+                await self._bring("the checkpoint", order.restore, order.checkpoint_folder(folder))
         except OSError as error:
             if disk_is_full(error):
                 raise CannotStage(EndReason.DISK_FULL, "the site's disk is full") from error
@@ -104,3 +107,21 @@ def _inside(folder: Path, to: str) -> Path:
     if ".." in target.parts or not target.is_relative_to(folder):
         raise CannotStage(EndReason.INPUT_MISSING, f"the input's folder {to!r} leads outside the work folder")
     return target
+
+
+def _make_room_for_checkpoint(order: RunOrder, folder: Path) -> None:
+    """Its folder in the work folder; empty where a checkpoint comes, for what travelled there is older."""
+    work, target = folder / "work", order.checkpoint_folder(folder)
+    what = f"the checkpoint folder {order.checkpoint_path!r}"
+    work.mkdir(parents=True, exist_ok=True, mode=0o700)
+    real = target.resolve()
+    if work.resolve() not in real.parents:
+        raise CannotStage(EndReason.INPUT_MISSING, f"{what} leads out of the work folder")
+    if order.restore and real.is_dir():
+        shutil.rmtree(real)
+    try:
+        real.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise CannotStage(
+            EndReason.INPUT_MISSING, f"{what} cannot be made: a file of the work folder is in its way"
+        ) from None

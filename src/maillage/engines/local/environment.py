@@ -34,7 +34,7 @@ def run_environment(order: RunOrder, folder: RunFolder, site: str, python: str) 
         "MAILLAGE_ATTEMPT": str(order.attempt),
         "MAILLAGE_SITE": site,
         "MAILLAGE_POOL": order.pool,
-        "MAILLAGE_CHECKPOINT_DIR": str(folder.path / "checkpoint"),
+        "MAILLAGE_CHECKPOINT_DIR": str(order.checkpoint_folder(folder.path)),
         "MAILLAGE_OUTPUT_DIR": str(folder.path / "output"),
         "MAILLAGE_ARRAY_INDEX": str(order.array_index) if order.array_index >= 0 else "",
     }
