@@ -174,6 +174,7 @@ class World:
     successes: dict[str, list[str]] = field(default_factory=dict)
     starts: list[str] = field(default_factory=list)
     two_at_once: list[tuple[str, str]] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)  # runs of which a site has lost every trace
 
     def began(self, run: Process) -> None:
         other = self.live.get(run.order.job_id)
@@ -212,6 +213,15 @@ class SimulatedSite:
         self.incarnation = f"{self.name}-{self.incarnations}"
         self.seq = 0
         self.version_seen = -1
+
+    def lose_power(self) -> None:
+        """Every process dies, and no trace of it is left (a burnt disk); another agent comes up."""
+        self.world.forgotten.update(self.processes)
+        for run in self.processes.values():
+            if run.state is RunState.RUNNING:
+                self._end(run, EndReason.NODE_LOST, self.rig.clock.now_ms())
+        self.processes = {}
+        self.restart_agent()
 
     def work(self) -> None:
         """The engine goes on, whether anyone sees it or not."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import sqlalchemy as sa
 import structlog
 
 from maillage.control import log
@@ -183,6 +184,8 @@ def _act(act: Input, round_: Round) -> Any:
         return act(round_)
     except UserError as error:
         return error
+    except sa.exc.OperationalError as error:  # the world's: the database is away while the input looks at it
+        return CannotWrite(f"the network cannot read its store ({error.orig}); send it again in a moment")
 
 
 def _answer_all(inputs: Sequence[Pending], result: Any) -> None:
