@@ -165,13 +165,11 @@ class Store:
     def claims(self, project: str, keys: Sequence[str]) -> dict[str, tuple[str, str]]:
         """key -> (job id, spec digest) of the idempotency keys that are taken in a project."""
         taken: dict[str, tuple[str, str]] = {}
-        table = tables.idempotency
         with self.reader.connect() as connection:
             for start in range(0, len(keys), 500):
                 part = keys[start : start + 500]
-                query = sa.select(table.c.key, table.c.job_id, table.c.spec_digest)
-                query = query.where(table.c.project == project, table.c.key.in_(part))
-                taken |= {key: (job_id, digest) for key, job_id, digest in connection.execute(query)}
+                found = connection.execute(_CLAIMS, {"project": project, "keys": part})
+                taken |= {key: (job_id, digest) for key, job_id, digest in found}
         return taken
 
     def job_states(self, wanted: str) -> dict[str, tuple[str, str]]:
@@ -203,6 +201,13 @@ class Store:
             return connection.execute(query).scalar() or ""
 
 
+# Built once: building it costs as much as asking, and every submission with a key asks.
+_CLAIMS = sa.select(
+    tables.idempotency.c.key, tables.idempotency.c.job_id, tables.idempotency.c.spec_digest
+).where(
+    tables.idempotency.c.project == sa.bindparam("project"),
+    tables.idempotency.c.key.in_(sa.bindparam("keys", expanding=True)),
+)
 _INSERT_LOG = tables.log.insert()
 
 
