@@ -149,7 +149,7 @@ class Runs:
 
     def _follow(self, held: Held) -> None:
         """What goes on beside a run while the engine has it."""
-        if held.order.checkpoint_interval_s > 0:
+        if held.order.checkpoint_interval_s > 0 and not held.is_no_op:
             self._spawn(held, self._checkpoints(held))
         if held.order.service:
             self._spawn(held, watch_service(held, self._tell))
