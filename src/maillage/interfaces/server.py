@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import threading
@@ -119,6 +120,8 @@ async def _up(
         _listen(listening, data_dir)
         async with _serving(app, listening, live):
             folder.write_server(data_dir, url)
+            gc.collect()
+            gc.freeze()  # all this lives as long as we do; to look through it again takes 100 ms
             async with embedded:
                 log.info("up", url=url, network=network.name, sites=[site.id for site in network.sites])
                 say(f"{network.name} is up: {url}  (data in {data_dir})")
