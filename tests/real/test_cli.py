@@ -165,7 +165,8 @@ def test_cancel_and_requeue(cli: Cli, tmp_path: Path) -> None:
     assert cli("job", "cancel", job, "another", "-o", "name", code=2)  # two of them want a word
     cli("job", "cancel", job, "-y", "--wait")
     assert cli.json("job", "show", job)["state"] == "cancelled"
-    assert cli("job", "cancel", job, "-y", code=5)
+    assert cli.json("job", "cancel", job, "-y")["state"] == "cancelled"  # asked again
+    assert "succeeded already" in cli("job", "cancel", "hello", "-y", code=5).stderr
     kinds = [event["kind"] for event in cli.json("job", "events", job)["items"]]
     assert "submitted" in kinds and "requeue_requested" in kinds
 

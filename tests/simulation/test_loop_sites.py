@@ -335,8 +335,11 @@ def test_cancelled_before_the_site_had_it(story: Story) -> None:
     answer = story.sync(site)
     assert answer.orders == () and answer.desired == ()
     assert (story.job(job_id)["state"], story.job(job_id)["attempts"]) == ("cancelled", 1)
+    told = len(list(story.rig.store.entries()))
+    story.rig.cancel(job_id)  # asked again, as by a client that lost the answer
+    assert len(list(story.rig.store.entries())) == told
     with pytest.raises(Conflict, match="cancelled already"):
-        story.rig.cancel(job_id)
+        story.rig.requeue(job_id)
 
 
 def test_cancelled_and_requeued_while_it_runs(story: Story) -> None:

@@ -354,6 +354,9 @@ def test_logs_are_text_and_followed_to_their_end(line: Line) -> None:
     assert answer.text == "one\ntwo\n" and answer.headers["content-type"].startswith("text/plain")
     line.service.texts = [(b"one\n", False), (b"", False), (b"never asked", False)]
     assert line.client.get("/api/v1/jobs/jown000000000a/logs").text == "one\n"
+    for query, says in (("attempt=7", "no attempt 7; it has had 1"), ("worker=3", "it has one, worker 0")):
+        answer = line.client.get(f"/api/v1/jobs/jown000000000a/logs?{query}")
+        assert answer.status_code == 404 and says in answer.json()["error"]["message"], answer.text
 
 
 @pytest.mark.parametrize(

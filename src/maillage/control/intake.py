@@ -193,7 +193,10 @@ def submit_replica(round_: Round, ids: JobIds, endpoint: EndpointRecord, spec: E
 
 
 def cancel(round_: Round, wanted: str, user: str, message: str = "") -> None:
-    """Ask for the end of a job. Asking again changes nothing. Raises Conflict when it has ended."""
+    """Ask for the end of a job. Asking again, also after it came, changes nothing. Raises Conflict when
+    it has ended in another way."""
+    if _state(round_, wanted) is JobState.CANCELLED:
+        return
     job = _live(round_, wanted, "cancel")
     if job.cancel_asked:
         return
@@ -218,8 +221,15 @@ def _live(round_: Round, wanted: str, verb: str) -> Job:
     job = round_.state.jobs.get(wanted)
     if job is not None and not job.state.ended:
         return job
-    known = round_.store.job_states(wanted)
-    if job is None and wanted not in known:
+    state = _state(round_, wanted)
+    if state is None:
         raise NotFound(f"no job {wanted!r}; `maillage job list` shows those there are")
-    state = job.state.value if job is not None else known[wanted][1]
-    raise Conflict(f"job {wanted} is {state} already: nothing to {verb}")
+    raise Conflict(f"job {wanted} is {state.value} already: nothing to {verb}")
+
+
+def _state(round_: Round, wanted: str) -> JobState | None:
+    """None for a job that there is not."""
+    if (job := round_.state.jobs.get(wanted)) is not None:
+        return job.state
+    known = round_.store.job_states(wanted)
+    return JobState(known[wanted][1]) if wanted in known else None

@@ -157,7 +157,7 @@ class JobCases(Asking):
         return [_event_json(entries[offset], job["id"]) for offset in sorted(entries)]
 
     async def cancel(self, job_id: str, user: str) -> Json:
-        """Ask for the end of a job; returns the Job. Ended already: Conflict."""
+        """Ask for the end of a job; returns the Job. Ended already, and not by being cancelled: Conflict."""
         await self.do(partial(intake.cancel, wanted=job_id, user=user))
         return await self.job(job_id, None)
 

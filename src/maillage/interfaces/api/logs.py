@@ -10,6 +10,7 @@ from fastapi import Query
 from starlette.responses import Response, StreamingResponse
 
 from maillage.access.roles import Action
+from maillage.errors import NotFound
 from maillage.interfaces.api.authorise import Caller, needs
 from maillage.interfaces.api.parts import Parts
 from maillage.interfaces.api.routers import api_router
@@ -34,6 +35,7 @@ async def logs(
 ) -> Response:
     """What a worker wrote to stdout and stderr."""
     found = await caller.job(job, Action.JOB_READ)
+    _refuse_unknown(found, attempt, worker)
     attempt = attempt or int(found["attempts"])
     reader = _Reader(caller.parts, str(found["id"]), attempt, worker)
     first, final = await reader.next()  # troubles are told before the answer begins
@@ -42,6 +44,17 @@ async def logs(
     text = reader.follow(first, final) if follow else reader.rest(first)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(text, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _refuse_unknown(job: dict[str, Any], attempt: int, worker: int) -> None:
+    """Raises NotFound for an attempt or a worker that the job does not have."""
+    attempts, workers = int(job["attempts"]), int(job["workers"])
+    if attempt > attempts:
+        has = f"it has had {attempts}" if attempts else "it has not started yet"
+        raise NotFound(f"job {job['id']} has no attempt {attempt}; {has}")
+    if worker >= workers:
+        has = f"it has 0 to {workers - 1}" if workers > 1 else "it has one, worker 0"
+        raise NotFound(f"job {job['id']} has no worker {worker}; {has}")
 
 
 class _Reader:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 from click.exceptions import Exit
 
-from maillage.errors import Conflict, NotFound
+from maillage.errors import Conflict
 from maillage.interfaces.cli import eventview, jobview, output, words
 from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import (
@@ -155,8 +155,7 @@ def logs(
     if follow and attempt is None and tail is None:
         follow_job(client, job, worker=worker, newest_only=True)
         return
-    if not copy_logs(client, job, attempt=attempt, worker=worker, follow=follow, tail=tail):
-        _explain_silence(client, job, attempt, worker)
+    copy_logs(client, job, attempt=attempt, worker=worker, follow=follow, tail=tail)
 
 
 @job.command()
@@ -274,13 +273,3 @@ def _print_jobs(found: list[dict[str, Any]], fmt: str) -> None:
         rows(None, found, jobview.LIST, fmt)
     else:
         emit(found[0] if len(found) == 1 else {"items": found}, fmt)
-
-
-def _explain_silence(client: Client, job: str, attempt: int | None, worker: int | None) -> None:
-    """Nothing came: it wrote nothing (then nothing is said), or there is no such attempt or worker."""
-    found = client.job(job)
-    workers = int(found.raw.get("workers") or 1)
-    if attempt is not None and attempt > found.attempts:
-        raise NotFound(f"job {found.id} has no attempt {attempt}; it has had {found.attempts}")
-    if worker is not None and worker >= workers:
-        raise NotFound(f"job {found.id} has no worker {worker}; it has 0 to {workers - 1}")
