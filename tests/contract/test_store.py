@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,24 @@ from alembic.migration import MigrationContext
 
 import maillage.access.tables  # noqa: F401  (its tables stand on the same metadata)
 from maillage.control import tables, views
+from maillage.control.clock import SimulatedClock
+from maillage.control.intake import Asked, JobIds, Submit
 from maillage.control.log import Entry
+from maillage.control.loop import Pending
+from maillage.control.plane import Plane
 from maillage.control.projections import Projections
+from maillage.control.protocol import SyncRequest
 from maillage.control.records import Job, Run, Terms
+from maillage.control.replay import replay
+from maillage.control.reports import take_sync
 from maillage.control.state import Changes
 from maillage.control.store import CannotWrite, Store
 from maillage.errors import Conflict, NotFound
+from maillage.scheduling.policy import DEFAULT
 from maillage.units import job_id, run_id
 from maillage.workloads.lifecycle import EndReason, JobState, RunState
 from tests.contract import postgres
+from tests.simulation.plane_rig import network, spec
 
 KINDS = ["sqlite", *(["postgresql"] if postgres.binaries() else [])]
 
@@ -238,3 +248,24 @@ def limit_pages(store: Store, pages: int) -> None:
     @sa.event.listens_for(store.engine, "connect")
     def limit(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA max_page_count={pages}")
+
+
+def test_the_loop_runs_on_it_and_starts_again(store: Store, where: str, tmp_path: Path) -> None:
+    clock = SimulatedClock()
+    answers: list[Any] = []
+    submit_one = [
+        Pending(Submit(JobIds(), [Asked(spec(), spec().body(), "k")], "o", "default", "u"), answers.append)
+    ]
+    for _ in range(2):
+        plane = Plane(network(), store, {}, DEFAULT, clock)
+        plane.boot()
+        plane.step(submit_one)
+        for site in plane.desks:
+            request = SyncRequest("first", 1)
+            plane.step([Pending(partial(take_sync, site_id=site, request=request), answers.append)])
+        clock.advance(1)
+    first, again = (answer[0] for answer in answers if answer)
+    assert first["id"] == again["id"]
+    assert views.job_from_store(store, first["id"])["state"] == "scheduled"
+    result = replay(store.entries())
+    assert result.difference is None and result.commands == 1
