@@ -63,6 +63,18 @@ def test_follow_writes_output_to_stdout_alone(cli: Cli, tmp_path: Path) -> None:
     assert "running" in ran.stderr and "succeeded" in ran.stderr
 
 
+def test_all_workers_of_a_gang_are_followed(cli: Cli, tmp_path: Path) -> None:
+    script = "name: both\nworkers: 2\nscript: for n in 1 2 3; do echo $RANK-$n; sleep 0.1; done; printf end\n"
+    ran = cli("run", cli.spec(tmp_path, script), "-f")
+    lines = ran.stdout.splitlines()
+    for rank in (0, 1):
+        theirs = [line for line in lines if line.startswith(f"[{rank}] ")]
+        assert theirs == [*(f"[{rank}] {rank}-{n}" for n in (1, 2, 3)), f"[{rank}] end"], ran.stdout
+    assert len(lines) == 8
+    alone = cli("job", "logs", "both", "-f", "--worker", "1").stdout
+    assert alone == "1-1\n1-2\n1-3\nend"
+
+
 def test_a_job_that_fails_fails_the_command(cli: Cli, tmp_path: Path) -> None:
     spec = cli.spec(tmp_path, "name: broken\nscript: echo so far; exit 3\n")
     ran = cli("run", spec, "-f", code=1)
@@ -118,7 +130,8 @@ def test_a_script_and_a_dry_run(cli: Cli, tmp_path: Path) -> None:
     quote = cli.json("run", script, "--dry-run", "--site", "mulhouse")
     assert quote["site"] == "mulhouse" and quote["credits"] >= 0
     assert cli("job", "list", "-o", "name").stdout == before
-    assert cli("run", script, "-f").stdout == "rank 0 of 2\n"
+    said = cli("run", script, "-f").stdout.splitlines()
+    assert sorted(said) == ["[0] rank 0 of 2", "[1] rank 1 of 2"]
     assert cli("job", "logs", "two", "--worker", "1").stdout == "rank 1 of 2\n"
 
 

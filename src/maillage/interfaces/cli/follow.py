@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 from maillage.errors import Unreachable, UserError
 from maillage.interfaces.cli import jobview, words
+from maillage.interfaces.cli.ganglogs import Lines, copy_all
 from maillage.interfaces.cli.output import note, stderr
 from maillage.interfaces.sdk.handles import logs_call
 
@@ -31,7 +32,7 @@ def copy_logs(
     worker: int | None = None,
     follow: bool = False,
     tail: int | None = None,
-    to: IO[bytes] | None = None,
+    to: IO[bytes] | Lines | None = None,
 ) -> int:
     """Copy a job's output to stdout (or `to`), byte by byte; with `follow` until nothing more can come.
     The number of bytes comes back.
@@ -78,6 +79,7 @@ def follow_job(
 ) -> JobInfo:
     """Watch a job to its end, attempt after attempt. Ctrl-C stops the watching, not the job.
 
+    `worker` None: all of them, each line with its rank where there are several.
     `newest_only`: begin with the newest attempt there is, not with the first.
     """
     client.patience_s = PATIENCE_S
@@ -92,11 +94,24 @@ def follow_job(
             for run in sorted(info.runs, key=lambda run: run.attempt):
                 if run.attempt > shown and run.started_at:
                     with _telling(client, info.id, teller):
-                        copy_logs(client, info.id, attempt=run.attempt, worker=worker, follow=True, to=to)
+                        _copy_attempt(client, info, run.attempt, worker, to)
             shown = newest
     except KeyboardInterrupt:
         note(f"\njob {job} goes on: `maillage job logs -f` watches it, `maillage job cancel` ends it")
         raise
+
+
+def _copy_attempt(
+    client: Client, info: JobInfo, attempt: int, worker: int | None, to: IO[bytes] | None
+) -> None:
+    def copy(rank: int, target: IO[bytes] | Lines | None) -> int:
+        return copy_logs(client, info.id, attempt=attempt, worker=rank, follow=True, to=target)
+
+    workers = int(info.raw.get("workers") or 1)
+    if worker is None and workers > 1:
+        copy_all(copy, workers, to)
+    else:
+        copy(worker or 0, to)
 
 
 class Teller:
