@@ -112,7 +112,7 @@ def block(state: State, job: int, now_s: int) -> None:
         for c in range(ask.first, ask.first + ask.choices):
             pool = state.pools[state.shapes[state.choices[c]].pool]
             pool.shut = 1
-    if core.preempt:
+    if may_preempt(state):
         preempt(state, job, now_s)
     if core.backfill != FCFS:
         reserve(state, job, now_s)
@@ -137,11 +137,14 @@ def may_preempt(state: State) -> bool:
 
 @compiled
 def all_reserved(state: State) -> bool:
-    """Whether a job that cannot start has nothing left to ask for."""
-    if may_preempt(state):
-        return False
+    """Whether a job that cannot start has nothing left to ask for.
+
+    A pool with a reservation gives no other, and is not preempted in; nor is one whose site is closed.
+    """
+    open_to_all = may_preempt(state)
     for p in range(state.core[0].pools):
-        if state.pools[p].head == NONE and state.pools[p].shut == 0:
+        pool = state.pools[p]
+        if pool.head == NONE and not state.sites[pool.site].closed and (pool.shut == 0 or open_to_all):
             return False
     return True
 
