@@ -395,14 +395,7 @@ def test_a_restart_stands_where_the_process_stood(story: Story) -> None:
     assert again == desks
 
 
-def test_another_network_needs_an_empty_queue(story: Story) -> None:
-    job_id, site = story.started()
-    story.rig.network = network(("paris", "lyon", "nantes"))
-    with pytest.raises(Conflict, match=job_id):
-        story.rig.restart()
-    story.rig.network = network(("paris", "lyon"))
-    story.rig.restart()
-    story.end(site, f"{job_id}.1")
+def test_a_new_site_takes_work_after_a_restart(story: Story) -> None:
     story.rig.network = network(("paris", "lyon", "nantes"))
     story.rig.restart()
     story.known["nantes"] = []

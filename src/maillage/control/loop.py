@@ -23,7 +23,7 @@ from maillage.control.round import Input, Round
 from maillage.control.state import Changes, State, read_fact
 from maillage.control.store import CannotWrite, Store
 from maillage.errors import Unreachable, UserError
-from maillage.scheduling.messages import is_event
+from maillage.scheduling.messages import Submitted, is_event
 
 if TYPE_CHECKING:
     from maillage.control.clock import Clock
@@ -79,6 +79,7 @@ class Loop:
         self._next_tick_s = 0.0
         self._decided_s = 0.0
         self.state = State()
+        self.asked: dict[str, Submitted] = {}  # what the live jobs of the folded log asked for
         self.core = make_core()
         self.offset = 0
 
@@ -89,20 +90,28 @@ class Loop:
         another version of it wrote the log.
         """
         self.state, self.core, self.offset = State(), self._make_core(), 0
+        self.asked = {}
         core_from = self.store.last_of_kind(log.NETWORK)
         count = 0
         for count, entry in enumerate(self.store.entries(), 1):
             self._refold(entry, with_core and entry.offset > core_from)
             if count % _FORGET_EVERY == 0:
-                self.state.take_changes()
-        self.state.take_changes()
+                self._forget()
+        self._forget()
         return count
+
+    def _forget(self) -> None:
+        """Let go of the jobs that have ended."""
+        for job_id in self.state.take_changes().ended_jobs:
+            self.asked.pop(job_id, None)
 
     def _refold(self, entry: Entry, with_core: bool) -> None:
         body = entry.read()
         fact = read_fact(entry.kind, body)
         self.state.apply(entry.offset, entry.at_ms, entry.kind, fact)
         self.offset = entry.offset
+        if isinstance(fact, Submitted):
+            self.asked[fact.job_id] = fact
         if with_core and is_event(entry.kind):
             self.core.fold(fact)
         elif with_core and entry.kind == log.DECISION and self.core.decide(body["now_s"]) != fact:

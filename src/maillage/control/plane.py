@@ -21,12 +21,13 @@ from maillage.control.orders import Sheet
 from maillage.control.protocol import StopOrder
 from maillage.control.records import EndpointRecord, Job, Run
 from maillage.control.replay import network_body
-from maillage.control.reports import Watch, end_run
+from maillage.control.reports import Watch, end_run, tell_nodes
 from maillage.control.round import Input, Round
 from maillage.control.signals import SiteSignals
 from maillage.control.sites import Desk, News
 from maillage.control.state import Changes
 from maillage.control.store import Store
+from maillage.control.succession import check, live_jobs
 from maillage.errors import Conflict
 from maillage.feeds.recorded import Signals
 from maillage.network.model import Network
@@ -82,31 +83,34 @@ class Plane:
     def boot(self) -> int:
         """Fold the log, note the network, give every desk what its site should have. Entries folded.
 
-        Raises Conflict when jobs are live and their network, policy or scheduler was another one.
+        Where the network, the policy or the scheduler is another one than before, a new core takes
+        over. Raises Conflict when it cannot hold what is live.
         """
-        diverged = ""
+        diverged = False
         try:
             count = self.loop.restore()
-        except Diverged as error:
-            diverged = str(error)
+        except Diverged:
+            diverged = True
             count = self.loop.restore(with_core=False)
         body = network_body(self.network, self.policy)
         if diverged or self.loop.state.network != body:
-            self._refuse_live(diverged or "the network file or the policy has changed")
-            self.loop.begin_core()
-            self.step([Pending(lambda round_: _note_network(round_, body), lambda result: None)])
+            self._take_over(body)
         else:
             self.step([])
         self._tell_all()
         return count
 
-    def _refuse_live(self, what: str) -> None:
-        live = list(self.loop.state.jobs)
-        if live and self.loop.state.network:
-            raise Conflict(
-                f"{what}, and {len(live)} jobs are live (such as {live[0]}). Start it once more as it was, "
-                "let them end or cancel them, and then change it; or give another data folder with --data"
-            )
+    def _take_over(self, body: dict[str, Any]) -> None:
+        told = live_jobs(self.loop.state, self.loop.asked, self.clock.now_ms() // 1000)
+        check(self.network, self.policy, told)
+        self.loop.begin_core()
+
+        def act(round_: Round) -> None:
+            _note_network(round_, body)
+            for job_id, event in told:
+                round_.tell(event, job_id)
+
+        self.step([Pending(act, lambda result: None)])
 
     def _tell_all(self) -> None:
         """Desks and views from nothing, as after a start."""
@@ -219,6 +223,7 @@ def _note_network(round_: Round, body: dict[str, Any]) -> None:
         site = round_.state.sites[site_id]
         if not site.reachable:
             round_.tell(SiteClosed(site_id, round_.now_s, "unreachable"))
+        tell_nodes(round_, site_id, (), site.capacity)
         if site.drained:
             round_.tell(SiteClosed(site_id, round_.now_s, "drained"))
         if site.limit_kw is not None:

@@ -54,14 +54,15 @@ def _see(round_: Round, site: SiteRecord, request: SyncRequest) -> None:
         "capacity": [asdict(pool) for pool in request.capacity],
     }
     round_.note(log.SITE_SEEN, body)
-    _tell_nodes(round_, site.site_id, before, request.capacity)
+    tell_nodes(round_, site.site_id, before, request.capacity)
     if not was_reachable:
         round_.tell(SiteOpened(site.site_id, round_.now_s, "unreachable"))
 
 
-def _tell_nodes(
+def tell_nodes(
     round_: Round, site_id: str, before: tuple[PoolCapacity, ...], now: tuple[PoolCapacity, ...]
 ) -> None:
+    """Tell the core of the nodes that went down or came up between two reports of a site's capacity."""
     were_down = {pool.pool: set(pool.nodes_down) for pool in before}
     for pool in now:
         were, are = were_down.get(pool.pool, set()), set(pool.nodes_down)

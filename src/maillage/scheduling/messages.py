@@ -77,6 +77,23 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """What another core decided about a job, told to its successor after `Submitted`.
+
+    The attempt is live since `at_s` on these nodes; with no `site` the job waits and has had `attempt`
+    attempts.
+    """
+
+    kind: ClassVar[str] = "adopted"
+    job_id: str
+    attempt: int
+    at_s: int
+    site: str = ""
+    pool: str = ""
+    placement: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CancelRequested:
     """A person wants the job gone: pending work ends at once, live work is stopped."""
 
@@ -158,6 +175,7 @@ class SignalChanged:
 
 Event = (
     Submitted
+    | Adopted
     | Started
     | Ended
     | CancelRequested
@@ -209,6 +227,7 @@ _EVENTS: dict[str, type[Any]] = {
     cls.kind: cls
     for cls in (
         Submitted,
+        Adopted,
         Started,
         Ended,
         CancelRequested,

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from maillage.energy.cooling import PueCurve, it_headroom_kw, pue_curve
+from maillage.errors import Conflict
 from maillage.network.model import Network
 from maillage.scheduling import state as memory
-from maillage.scheduling.feasibility import Choice, choices
+from maillage.scheduling.feasibility import Choice, choices, units_per_worker
 from maillage.scheduling.kernel import fold as folding
 from maillage.scheduling.kernel import layout
 from maillage.scheduling.kernel.decide import decide as decide_kernel
@@ -21,6 +22,7 @@ from maillage.scheduling.kernel.fit import add_shape
 from maillage.scheduling.kernel.forecast import start_of
 from maillage.scheduling.kernel.layout import NONE
 from maillage.scheduling.messages import (
+    Adopted,
     CancelRequested,
     Command,
     Drop,
@@ -100,10 +102,12 @@ class Scheduler:
     # -- events ------------------------------------------------------------------------------------
 
     def fold(self, event: Event) -> None:
-        """Let an event change the state. Raises Invalid for a job that could never run."""
+        """Let an event change the state. Raises Conflict for an attempt that this network cannot hold."""
         match event:
             case Submitted():
                 self._submit(event)
+            case Adopted():
+                self._adopt(event)
             case Ended():
                 self._end(event)
             case CancelRequested():
@@ -208,6 +212,29 @@ class Scheduler:
                 self.state = memory.with_edges(self.state)
             folding.wait_for(self.state, row, parent)
         folding.submit(self.state, row)
+
+    def _adopt(self, event: Adopted) -> None:
+        row = self.row_of.get(event.job_id)
+        if row is None or self.state.jobs[row].status != layout.WAITING:
+            return
+        if not event.site:
+            self.state.jobs[row].attempt = event.attempt
+            return
+        number = self._pools.get((event.site, event.pool))
+        if number is None:
+            raise Conflict(f"job {event.job_id} runs at {event.site}/{event.pool}, which this network lacks")
+        units = units_per_worker(self.network.pools[number], self.submitted[event.job_id])
+        self._ask((Choice(number, units),))
+        first, nodes = int(self.state.pools[number].node_first), int(self.state.pools[number].nodes)
+        for node, workers in event.placement:
+            if not 0 <= node < nodes or self.state.nodes[first + node].free < workers * units:
+                raise Conflict(
+                    f"job {event.job_id} holds {workers * units} units of node {node} of "
+                    f"{event.site}/{event.pool}, which this network does not have free there"
+                )
+        for node, workers in event.placement:
+            folding.adopt_node(self.state, row, first + node, workers, units)
+        folding.adopt(self.state, row, self._shapes[number, units], event.attempt, event.at_s)
 
     def _end(self, event: Ended) -> None:
         row = self.row_of.get(event.job_id)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from maillage.scheduling import explain
 from maillage.scheduling.messages import (
+    Adopted,
     CancelRequested,
     Ended,
     Event,
@@ -30,6 +31,9 @@ def exercise(core: Scheduler) -> None:
     asked = Submitted(first, 0, accelerators=(site.pools[0].accelerator,), estimate_s=60)
     events: tuple[Event, ...] = (
         SignalChanged(site.id, 0, 30.0, 50.0, 15.0),
+        replace(asked, job_id="adopted"),
+        Adopted("adopted", 2, 0, site.id, site.pools[0].id, ((0, 1),)),
+        Ended("adopted", 2, 0, EndReason.SUCCEEDED),
         asked,
         replace(asked, job_id=second, after=(first,)),
         LimitChanged(site.id, 0, -1.0),

@@ -6,7 +6,7 @@ At one instant ends come first, then arrivals, then one decision (the loop that 
 from __future__ import annotations
 
 from maillage.scheduling.kernel.compilation import compiled, entry
-from maillage.scheduling.kernel.fit import give_back, relist
+from maillage.scheduling.kernel.fit import give_back, hold, relist
 from maillage.scheduling.kernel.layout import (
     CLASSES,
     DOOMED,
@@ -234,6 +234,18 @@ def begin(state: State, job: int, shape: int, now_s: int) -> None:
         state.spread[this.spread, pool.site] += 1
     if this.job_class == CLASSES - 1:
         state.core[0].flexible_live += 1
+
+
+@entry
+def adopt(state: State, job: int, shape: int, attempt: int, start_s: int) -> None:
+    """Book a live attempt that another core decided; `adopt_node` has held its nodes."""
+    state.jobs[job].attempt = attempt - 1
+    begin(state, job, shape, start_s)
+
+
+@entry
+def adopt_node(state: State, job: int, node: int, workers: int, units: int) -> None:
+    hold(state, job, node, workers, units, False, False)
 
 
 @entry
