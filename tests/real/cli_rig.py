@@ -69,9 +69,10 @@ class Cli:
 
 
 @contextmanager
-def network(folder: Path) -> Iterator[Cli]:
+def network(folder: Path, **env: str) -> Iterator[Cli]:
     """A laptop network, up; taken down with all its jobs in the end."""
     cli = Cli(folder)
+    cli.env |= env
     cli("up", "--detach", "--port", "0")
     try:
         yield cli

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 64 * 1024**3
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _BLOCK = 1024 * 1024
+_PROBE = b"maillage keeps artifacts here\n"
+_PROBE_DIGEST = f"sha256:{hashlib.sha256(_PROBE).hexdigest()}"
 
 
 def hex_of(digest: str) -> str:
@@ -199,6 +201,14 @@ class S3Store:
         name = hex_of(digest)
         return "/".join(part for part in (self._prefix, name[:2], name[2:]) if part)
 
+    def check(self) -> None:
+        """Write and read a little. Raises Unreachable: better now than when the first job ends."""
+        try:
+            put(self, [_PROBE], _PROBE_DIGEST)
+            self.open(_PROBE_DIGEST).close()
+        except NotFound as error:
+            raise Unreachable("the object store does not keep what it took") from error
+
     def begin(self, digest: str, max_bytes: int = MAX_BYTES) -> Upload:
         return _S3Upload(self, digest, max_bytes)
 
@@ -207,8 +217,8 @@ class S3Store:
 
         try:
             obstore.put(self._store, self._key(digest), path)
-        except obstore.exceptions.BaseError as error:
-            raise Unreachable(f"the object store did not take the artifact: {error}") from error
+        except (FileNotFoundError, obstore.exceptions.BaseError) as error:  # the first: there is no bucket
+            raise Unreachable(f"the object store did not take the artifact: {_brief(error)}") from error
 
     def size(self, digest: str) -> int | None:
         import obstore
@@ -218,7 +228,7 @@ class S3Store:
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError as error:
-            raise Unreachable(f"the object store does not answer: {error}") from error
+            raise Unreachable(f"the object store does not answer: {_brief(error)}") from error
 
     def open(self, digest: str) -> IO[bytes]:
         import obstore
@@ -232,7 +242,7 @@ class S3Store:
             raise NotFound(f"no artifact {digest} here") from None
         except obstore.exceptions.BaseError as error:
             file.close()
-            raise Unreachable(f"the object store does not answer: {error}") from error
+            raise Unreachable(f"the object store does not answer: {_brief(error)}") from error
         file.seek(0)
         return file
 
@@ -257,26 +267,49 @@ class _S3Upload(_Spool):
         return self.size_bytes
 
 
+def _brief(error: Exception) -> str:
+    """An error of the library without the dump that follows its first line."""
+    return str(error).partition("\n")[0][:400]
+
+
+_OPTIONS = ("endpoint", "region")
+
+
 def open_store(where: str) -> ArtifactStore:
     """A store from a folder's path or `s3://bucket/prefix?endpoint=URL&region=R`.
 
-    Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, never from the address.
+    Credentials come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, never from the
+    address; what the address leaves out, from AWS_ENDPOINT_URL and AWS_REGION. Raises Invalid.
     """
     parts = urlsplit(where)
-    if parts.scheme != "s3":
+    if "://" not in where:
         return FolderStore(Path(where))
+    if parts.scheme != "s3":
+        raise Invalid(f"no artifact store speaks {parts.scheme!r}; give a folder, or s3://BUCKET/PREFIX")
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    _check_address(where, parts.netloc, options)
     try:
         from obstore.store import S3Store as Bucket
     except ImportError:
         raise Invalid("artifacts in S3 need one more package: pip install 'maillage[s3]'") from None
-    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     config: dict[str, Any] = {"region": options.get("region", os.environ.get("AWS_REGION", "us-east-1"))}
     for key in ("access_key_id", "secret_access_key", "session_token"):
         if value := os.environ.get(f"AWS_{key.upper()}"):
             config[key] = value
-    if endpoint := options.get("endpoint"):
+    if endpoint := options.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")):
         config["endpoint"] = endpoint
-    plain = {"allow_http": True} if endpoint and endpoint.startswith("http://") else {}
+    plain = {"allow_http": True} if endpoint.startswith("http://") else {}
     retries: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
     bucket = Bucket(parts.netloc, client_options=plain, retry_config=retries, **config)  # type: ignore[arg-type]
     return S3Store(bucket, parts.path)
+
+
+def _check_address(where: str, bucket: str, options: dict[str, str]) -> None:
+    if "@" in bucket:  # not shown: it may be a secret
+        raise Invalid("the address of an artifact store holds no key: set AWS_ACCESS_KEY_ID and the like")
+    unknown = [key for key in options if key not in _OPTIONS]
+    if not bucket or unknown:
+        what = f"{', '.join(unknown)} is no option of an artifact store" if unknown else "there is no bucket"
+        raise Invalid(
+            f"{where}: {what}; write s3://BUCKET/PREFIX?endpoint=URL&region=R (both may be left out)"
+        )

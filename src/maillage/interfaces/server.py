@@ -25,6 +25,7 @@ import uvloop
 from fastapi import FastAPI
 
 from maillage.access.open import Access, open_access, prepare, site_token
+from maillage.control.artifacts import ArtifactStore, S3Store, open_store
 from maillage.control.clock import WallClock
 from maillage.control.service import Service
 from maillage.control.store import Store
@@ -59,12 +60,14 @@ def run(
     *,
     host: str = LOOPBACK,
     beyond_loopback: bool = False,
+    artifacts: str = "",
     policy: Policy = DEFAULT,
 ) -> None:
     """Run until SIGTERM or SIGINT. Returns after an orderly stop.
 
     `port` None: the usual one, or any when it is taken. `beyond_loopback` must be said for a host that
-    other machines reach. Raises UserError for everything the user can mend, before anything was started.
+    other machines reach. `artifacts`: as `open_store` takes it, empty for the data folder's own.
+    Raises UserError for everything the user can mend, before anything was started.
     """
     if not beyond_loopback and not host.startswith("127.") and host not in ("localhost", "::1"):
         raise NotAllowed(
@@ -77,8 +80,11 @@ def run(
     with socket_on(host, port, data_dir) as listening:
         if beyond_loopback:
             say(f"warning: listening on {host}, reachable from other machines without encryption")
+        store = open_store(artifacts or str(data_dir / "artifacts"))
+        if isinstance(store, S3Store):
+            store.check()
         warm(described, policy)
-        uvloop.run(_up(described, data_dir, listening, policy, beyond_loopback))
+        uvloop.run(_up(described, data_dir, listening, store, policy, beyond_loopback))
 
 
 @dataclass(slots=True)
@@ -90,7 +96,12 @@ class _Ending:
 
 
 async def _up(
-    network: Network, data_dir: Path, listening: socket.socket, policy: Policy, beyond_loopback: bool
+    network: Network,
+    data_dir: Path,
+    listening: socket.socket,
+    artifacts: ArtifactStore,
+    policy: Policy,
+    beyond_loopback: bool,
 ) -> None:
     ending = _Ending(asyncio.Event())
     aio = asyncio.get_running_loop()
@@ -101,7 +112,7 @@ async def _up(
         ending.fault = error
         aio.call_soon_threadsafe(ending.asked.set)
 
-    with _leading(network, data_dir, policy, failed) as (service, access):
+    with _leading(network, data_dir, artifacts, policy, failed) as (service, access):
         url = "http://{}:{}".format(*listening.getsockname()[:2])
         embedded = Embedded(network, data_dir, url, lambda site: site_token(access, data_dir, site))
         live, metrics = Live(service), Metrics()
@@ -135,12 +146,17 @@ async def _up(
 
 @contextmanager
 def _leading(
-    network: Network, data_dir: Path, policy: Policy, failed: Callable[[BaseException], None]
+    network: Network,
+    data_dir: Path,
+    artifacts: ArtifactStore,
+    policy: Policy,
+    failed: Callable[[BaseException], None],
 ) -> Iterator[tuple[Service, Access]]:
     """The store, the loop that leads the data folder, and the people; let go of in the end."""
     store = Store.open(data_dir / "maillage.db")
     try:
-        service = Service(network, store, data_dir, signals_of(network), policy, WallClock())
+        signals, clock = signals_of(network), WallClock()
+        service = Service(network, store, data_dir, signals, policy, clock, artifacts=artifacts)
         access = open_access(store.engine, data_dir)
         service.secrets_of = access.vault.open
         service.start(failed)

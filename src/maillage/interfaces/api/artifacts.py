@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from maillage.access.roles import Action
 from maillage.control.archives import entries, read_entry
-from maillage.control.artifacts import Upload
+from maillage.control.artifacts import ArtifactStore, Upload
 from maillage.errors import Invalid, NotFound, TooLarge
 from maillage.interfaces.api import shapes
 from maillage.interfaces.api.answers import JsonAnswer
@@ -94,7 +94,7 @@ async def get(digest: Digest, caller: Fetcher) -> StreamingResponse:
 async def outputs(job: str, caller: JobReader) -> JsonAnswer:
     """What the job wrote into its output folder and kept."""
     digest = await _output(job, caller)
-    files = await run_in_threadpool(_entries, caller.parts.service.artifacts.open(digest))
+    files = await run_in_threadpool(_entries, caller.parts.service.artifacts, digest)
     return JsonAnswer({"artifact": digest, "files": [{"path": path, "size": size} for path, size in files]})
 
 
@@ -125,8 +125,8 @@ async def _output(ref: str, caller: Caller) -> str:
     return digest
 
 
-def _entries(file: IO[bytes]) -> tuple[tuple[str, int], ...]:
-    with file:
+def _entries(store: ArtifactStore, digest: str) -> tuple[tuple[str, int], ...]:
+    with store.open(digest) as file:
         return entries(file)
 
 

@@ -41,6 +41,13 @@ DEFAULT_PORT = 8470
 @click.option(
     "--beyond-loopback", is_flag=True, help="Really listen where other machines reach it, unencrypted."
 )
+@click.option(
+    "--artifacts",
+    metavar="WHERE",
+    envvar="MAILLAGE_ARTIFACTS",
+    default="",
+    help="A folder or s3://BUCKET/PREFIX?endpoint=URL [MAILLAGE_ARTIFACTS, or in the data folder].",
+)
 @click.option("-d", "--detach", is_flag=True, help="Return when it is ready; `maillage down` ends it.")
 @click.option(
     "--timeout", "timeout_s", type=float, default=START_TIMEOUT_S, show_default=True, help="With --detach."
@@ -51,6 +58,7 @@ def up(
     port: int | None,
     host: str,
     beyond_loopback: bool,
+    artifacts: str,
     detach: bool,
     timeout_s: float,
 ) -> None:
@@ -69,11 +77,12 @@ def up(
     if detach:
         options = ["--host", host] + (["--beyond-loopback"] if beyond_loopback else [])
         options += [] if port is None else ["--port", str(port)]
+        options += ["--artifacts", artifacts] if artifacts else []
         _detach(chosen, folder, options, timeout_s)
         return
     from maillage.interfaces.server import run
 
-    run(chosen.absolute(), folder, port, host=host, beyond_loopback=beyond_loopback)
+    run(chosen.absolute(), folder, port, host=host, beyond_loopback=beyond_loopback, artifacts=artifacts)
 
 
 def packaged_network() -> Path:
