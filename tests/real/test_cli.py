@@ -321,6 +321,22 @@ def test_the_log_replays_to_the_same_decisions(cli: Cli) -> None:
     assert "all equal" in replayed
 
 
+def test_an_exported_log_replays_and_a_spoilt_one_says_where(cli: Cli, tmp_path: Path) -> None:
+    cli("run", cli.spec(tmp_path, "name: logged\nscript: 'true'\n"), "-f")
+    file = tmp_path / "log.jsonl"
+    cli("log", "export", str(file))
+    assert file.stat().st_mode & 0o077 == 0
+    found = cli.json("replay", str(file))
+    assert found["same"] and found["decisions"] > 0 and found["entries"] == len(file.read_text().splitlines())
+    last = found["entries"] - 1
+    rest = cli("log", "export", "--after", str(last)).stdout.splitlines()
+    assert json.loads(rest[0])["offset"] == last + 1
+    spoilt = file.read_text().replace('"kind":"start"', '"kind":"drop"', 1)
+    file.write_text(spoilt)
+    assert "is another one" in cli("replay", str(file), code=1).stdout
+    assert "no log at" in cli("replay", str(tmp_path / "missing"), code=3).stderr
+
+
 def test_top_prints_once_where_there_is_no_terminal(cli: Cli) -> None:
     screen = cli("top").stdout
     assert all(site in screen for site in ("paris", "marseille", "mulhouse"))

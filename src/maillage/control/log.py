@@ -86,5 +86,5 @@ def read_lines(path: Path) -> Iterator[Entry]:
             except (orjson.JSONDecodeError, KeyError, TypeError) as error:
                 raise Invalid(
                     f"{path.name}:{number}: not an entry of an exported log ({error}); "
-                    "export one with `maillage snapshot`"
+                    "write one with `maillage log export FILE`"
                 ) from error

@@ -44,6 +44,7 @@ COMMANDS = {
     "logout": "login:logout",
     "whoami": "login:whoami",
     "network": "files:network",
+    "log": "logexport:log",
     "replay": "files:replay",
     "completion": "completion:completion",
     "version": "completion:version",
