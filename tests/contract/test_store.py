@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -26,7 +27,7 @@ from maillage.control.records import Job, Run, Terms
 from maillage.control.replay import replay
 from maillage.control.reports import take_sync
 from maillage.control.state import Changes
-from maillage.control.store import CannotWrite, Store
+from maillage.control.store import CannotWrite, Store, migrations
 from maillage.errors import Conflict, NotFound
 from maillage.scheduling.policy import DEFAULT
 from maillage.units import job_id, run_id
@@ -221,6 +222,41 @@ def test_the_migrations_make_the_schema(store: Store) -> None:
     with store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, tables.metadata) == []
+
+
+def test_the_migrations_go_down_and_up_again(store: Store) -> None:
+    def tables_there() -> set[str]:
+        return set(sa.inspect(store.engine).get_table_names()) - {"alembic_version"}
+
+    whole = tables_there()
+    assert whole == set(tables.metadata.tables)
+    with store.engine.connect() as connection, connection.begin():
+        command.downgrade(migrations(connection), "0001")
+    assert "log" in tables_there() and "tokens" not in tables_there()
+    store.commit(entries(1, 3), [])
+    store.release_writer()
+    store.migrate()  # from an older schema with something in it
+    assert tables_there() == whole and store.last_offset() == 3
+    with store.engine.connect() as connection, connection.begin():
+        command.downgrade(migrations(connection), "base")
+    assert tables_there() == set()
+    store.migrate()
+    assert tables_there() == whole
+
+
+def test_a_newer_schema_is_left_alone(store: Store) -> None:
+    store.commit(entries(1, 1), [])
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Conflict, match="newer maillage"):
+        store.migrate()
+    assert store.last_offset() == 1
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    (tmp_path / "maillage.db").write_bytes(b"words, and words, and words" * 100)
+    with pytest.raises(Conflict, match="backup"):
+        Store.open(tmp_path / "maillage.db")
 
 
 def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:

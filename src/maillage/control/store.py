@@ -13,10 +13,12 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from maillage.control import tables
 from maillage.control.log import Entry
-from maillage.errors import Unreachable
+from maillage.errors import Conflict, Unreachable
 
 _BUSY_S = 15.0  # people and tokens are written by other threads: wait for their lock
 _PAGE = 5_000  # entries read at once while the log is folded
@@ -47,6 +49,25 @@ def _sqlite_engine(path: Path) -> sa.Engine:
     return engine
 
 
+def migrations(connection: sa.Connection) -> Config:
+    """What Alembic needs to migrate over a connection."""
+    config = Config()
+    config.set_main_option("script_location", "maillage.control:migrations")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _refuse_newer(config: Config, connection: sa.Connection) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    if not found <= known:
+        schema = ", ".join(sorted(found - known))
+        raise Conflict(
+            f"{connection.engine.url.database} was written by a newer maillage (schema {schema}): install that "
+            "version, or give another data folder with --data"
+        )
+
+
 class Store:
     """`engine` begins write transactions, `reader` (the same database) ones that only read."""
 
@@ -68,11 +89,19 @@ class Store:
         return store
 
     def migrate(self) -> None:
-        config = Config()
-        config.set_main_option("script_location", "maillage.control:migrations")
-        with self.engine.connect() as connection, connection.begin():
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        """Bring the schema up to date. Raises Conflict for one that is not ours to change."""
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                config = migrations(connection)
+                _refuse_newer(config, connection)
+                command.upgrade(config, "head")
+        except sa.exc.DatabaseError as error:
+            if "not a database" not in str(error.orig) and "malformed" not in str(error.orig):
+                raise
+            raise Conflict(
+                f"{self.engine.url.database} is damaged ({error.orig}): put a backup in its place, or give "
+                "another data folder with --data"
+            ) from error
 
     def close(self) -> None:
         self.release_writer()
