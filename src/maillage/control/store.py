@@ -63,8 +63,8 @@ def _refuse_newer(config: Config, connection: sa.Connection) -> None:
     if not found <= known:
         schema = ", ".join(sorted(found - known))
         raise Conflict(
-            f"{connection.engine.url.database} was written by a newer maillage (schema {schema}): install that "
-            "version, or give another data folder with --data"
+            f"{connection.engine.url.database} was written by a newer maillage (schema {schema}): install "
+            "that version, or give another data folder with --data"
         )
 
 
