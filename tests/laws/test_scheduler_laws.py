@@ -334,3 +334,38 @@ def test_an_organisation_that_used_less_goes_first_and_none_starves() -> None:
             scheduler.fold(Ended(command.job_id, 1, now, EndReason.SUCCEEDED))
     assert len(order) == 48
     assert sorted(job_id[0] for job_id in order[:16]) == ["a"] * 8 + ["b"] * 8, "half and half"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 3))
+def test_a_gang_that_power_keeps_back_is_not_passed_for_ever(small_units: int, per_round: int) -> None:
+    net = network([("a", "p", "H100", 4, 8, 4)], connection_mw=0.027)
+    scheduler = Scheduler(net, EASY)
+    live: list[str] = []
+    came = 0
+
+    def arrive(count: int, now: int) -> None:
+        nonlocal came
+        for _ in range(count):
+            fields = {"per_worker": small_units, "accelerators": ("H100",), "estimate_s": 60}
+            scheduler.fold(Submitted(f"{came:03}", now, **fields))  # type: ignore[arg-type]
+            came += 1
+        live.extend(command.job_id for command in scheduler.decide(now))
+
+    arrive(8, now=0)
+    scheduler.fold(Submitted("gang", 0, workers=2, per_worker=8, accelerators=("H100",), estimate_s=60))
+    for ended in range(100):
+        arrive(per_round, now=20 * ended)
+        if "gang" in live:
+            break
+        scheduler.fold(Ended(live.pop(0), 1, 20 * (ended + 1), EndReason.SUCCEEDED))
+    assert "gang" in live
+    assert ended <= 20, "what ran before it, and what was let past while it had no room, and no more"
+
+
+def test_a_gang_that_no_power_would_start_keeps_nobody_back() -> None:
+    net = network([("a", "p", "H100", 4, 8, 4)], connection_mw=0.02)
+    scheduler = Scheduler(net, EASY)
+    scheduler.fold(Submitted("never", 0, workers=4, per_worker=8, accelerators=("H100",), estimate_s=60))
+    scheduler.fold(Submitted("small", 0, accelerators=("H100",), estimate_s=60))
+    assert [command.job_id for command in scheduler.decide(0)] == ["small"]

@@ -34,7 +34,7 @@ class _Option:
     site: str
     pool: str
     tier: int
-    short: int  # workers, or kW, missing
+    short: int  # workers, or W, missing
     why: Why
 
 
@@ -55,7 +55,7 @@ def why(scheduler: Scheduler, job_id: str, now_s: int, *, forecast: bool = True)
         return Why("ending", "it was cancelled, or a job before it failed")
     if job.status == layout.HELD:
         return _held(scheduler, job_id, int(job.waits_for))
-    options = [_option(scheduler, row, int(c)) for c in _choices(scheduler, row)]
+    options = [_option(scheduler, row, int(c), now_s) for c in _choices(scheduler, row)]
     if not options:
         return Why("infeasible", "no pool of this network could ever run it", "ask for less")
     best = min(options, key=lambda option: (option.tier, option.short))
@@ -85,7 +85,7 @@ def _ahead(scheduler: Scheduler, row: int) -> str:
     return f"; {ahead} job(s) of its line stand before it" if ahead else "; it is first in its line"
 
 
-def _option(scheduler: Scheduler, row: int, shape: int) -> _Option:
+def _option(scheduler: Scheduler, row: int, shape: int, now_s: int) -> _Option:
     state = scheduler.state
     job, one = state.jobs[row], state.shapes[shape]
     pool_row = state.pools[one.pool]
@@ -98,8 +98,9 @@ def _option(scheduler: Scheduler, row: int, shape: int) -> _Option:
         return _Option(pool.site, pool.id, tier, short, Why(reason, f"{place}: {detail}", mend))
 
     if site_row.closed:
-        cause = "cannot be seen" if site_row.closed & layout.UNREACHABLE else "is drained"
-        return option(5, 0, "site_closed", f"the site {cause}", f"maillage site resume {pool.site}")
+        if site_row.closed & layout.UNREACHABLE:
+            return option(5, 0, "site_closed", "the site cannot be seen", "bring its agent back")
+        return option(5, 0, "site_closed", "the site is drained", f"maillage site resume {pool.site}")
     up = scheduler.state.nodes.up[pool_row.node_first : pool_row.node_first + pool_row.nodes]
     nodes_up = int(up.sum())
     could = nodes_up * (pool.units_per_node // units)
@@ -120,12 +121,15 @@ def _option(scheduler: Scheduler, row: int, shape: int) -> _Option:
     draw_mw = workers * units * int(pool_row.unit_mw)
     over_mw = int(site_row.load_mw) + draw_mw - int(site_row.limit_mw)
     if site_row.limit_mw >= 0 and over_mw > 0:
-        over_kw = -(-over_mw // 1_000_000)
-        detail = f"would take the site {over_kw} kW of IT power above what its limit leaves"
+        over_w = -(-over_mw // 1000)
+        detail = f"would take the site {over_w / 1000:g} kW of IT power above what its limit leaves"
         mend = f"raise the limit of {pool.site}, or wait for its load to fall"
-        return option(3, over_kw, "power_limit", detail, mend)
+        return option(3, over_w, "power_limit", detail, mend)
     if int(one.fit) < workers:
         head = scheduler.id_of.get(int(pool_row.head), "?")
-        detail = f"there is room, but it is kept for job {head}, which starts at the latest then"
+        in_s = max(0, int(pool_row.shadow_s) - now_s)
+        detail = f"there is room, but it is kept for job {head}, which starts in {in_s} s at the latest"
         return option(1, workers - int(one.fit), "reserved", detail, "a shorter time limit may let it pass")
+    if pool_row.shut:
+        return option(1, 0, "reserved", "there is room, but nothing passes a blocked job ahead of it")
     return option(0, 0, "next", "it fits and starts with the next decision")

@@ -105,7 +105,7 @@ def _blocks_for(jobs: int, lines: int) -> int:
 def _fill_sites(state: State, network: Network) -> None:
     for number, site in enumerate(network.sites):
         state.sites[number].limit_mw = NONE
-        state.sites[number].load_mw = int(site.idle_kw * MW_PER_KW)
+        state.sites[number].idle_mw = state.sites[number].load_mw = int(site.idle_kw * MW_PER_KW)
     for number, pool in enumerate(network.pools):
         state.pools[number].unit_mw = int((pool.peak_kw - pool.idle_kw) * MW_PER_KW / pool.units)
 

@@ -1,7 +1,8 @@
 """EASY: the reservation of a blocked job, and what may still start around it.
 
 The *shadow* is the earliest instant at which, by the running jobs' estimated ends, the blocked job
-fits. Its workers are then laid on concrete nodes, those being released first. On each such node
+fits. Its workers are then laid on concrete nodes: those being released, then those free now, and only
+then those of jobs that are overdue, since nobody knows when these end. On each such node
 work that outlives the shadow may take only what the reservation leaves (`past`); work that ends by
 the shadow may take anything. So the head never starts later than its shadow.
 """
@@ -67,8 +68,13 @@ def bind(state: State, pool: int, node: int, workers: int, units: int, free: int
 
 
 @compiled
-def bind_released(state: State, pool: int, workers: int, units: int, until_s: int, now_s: int) -> int:
-    """Reserve on the nodes that the last walk released. Returns the workers still to lay."""
+def bind_released(
+    state: State, pool: int, workers: int, units: int, until_s: int, now_s: int, overdue: bool
+) -> int:
+    """Reserve on the nodes that the last walk released. Returns the workers still to lay.
+
+    `overdue`: those of jobs that should have ended already, else those of jobs that have not.
+    """
     stamp = state.core[0].stamp
     block = state.lines[state.pools[pool].line].first
     while block != NONE and workers > 0:
@@ -76,6 +82,8 @@ def bind_released(state: State, pool: int, workers: int, units: int, until_s: in
             job = state.jobs[state.rows[block, i]]
             if workers == 0 or max(job.end_s, now_s) > until_s:
                 return workers
+            if (job.end_s <= now_s) != overdue:
+                continue
             index = job.entries
             while index != NONE and workers > 0:
                 entry = state.entries[index]
@@ -89,8 +97,8 @@ def bind_released(state: State, pool: int, workers: int, units: int, until_s: in
 
 
 @compiled
-def bind_free(state: State, pool: int, workers: int, units: int) -> None:
-    """Reserve on nodes that are free now and were not released by the last walk."""
+def bind_free(state: State, pool: int, workers: int, units: int) -> int:
+    """Reserve on nodes that are free now and were not released by the last walk. Returns the rest."""
     stamp = state.core[0].stamp
     this = state.pools[pool]
     for full in range(this.shelf_last, 0, -1):
@@ -104,39 +112,68 @@ def bind_free(state: State, pool: int, workers: int, units: int) -> None:
             domain = state.domains[domain].after
     for k in range(this.units - 1, units - 1, -1):
         if workers == 0:
-            return
+            return 0
         node = state.buckets[this.bucket_first + k]
         while node != NONE and workers > 0:
             if abs(state.nodes[node].stamp) != stamp:
                 workers = bind(state, pool, node, workers, units, k)
             node = state.nodes[node].after
+    return workers
+
+
+@compiled
+def keep_power(state: State, site: int) -> None:
+    """Start nothing more at a site in this pass, so that power gathers for a blocked job."""
+    for p in range(state.core[0].pools):
+        if state.pools[p].site == site:
+            state.pools[p].shut = 1
+
+
+@compiled
+def could_power(state: State, shape: int, workers: int) -> bool:
+    """Whether the site's limit would hold the gang alone: if not, it is not worth waiting for."""
+    one = state.shapes[shape]
+    pool = state.pools[one.pool]
+    site = state.sites[pool.site]
+    return site.idle_mw + workers * one.units * pool.unit_mw <= site.limit_mw
 
 
 @compiled
 def reserve(state: State, job: int, now_s: int) -> None:
-    """Give a blocked job the earliest reservation among its pools that have none yet."""
+    """Give a blocked job the earliest reservation among its pools that have none yet.
+
+    A job that only power keeps from starting has its site wait for it where it has no reservation
+    elsewhere: power is not promised at an instant, so nothing passes such a job.
+    """
     this = state.jobs[job]
     ask = state.asks[this.ask]
-    best, best_s = NONE, FOREVER
+    best, best_s, dark = NONE, FOREVER, NONE
     for c in range(ask.first, ask.first + ask.choices):
         shape = state.choices[c]
         one = state.shapes[shape]
         pool = state.pools[one.pool]
-        if pool.head != NONE or state.sites[pool.site].closed or one.room >= this.workers:
+        if pool.head != NONE or pool.shut or state.sites[pool.site].closed:
+            continue
+        if one.room >= this.workers:
+            if dark == NONE and could_power(state, shape, this.workers):
+                dark = pool.site
             continue
         missing = this.workers - one.room
         at_s = release_until(state, one.pool, one.units, missing, best_s - 1, now_s)
         if at_s < best_s:
             best, best_s = shape, at_s
     if best == NONE:
+        if dark != NONE:
+            keep_power(state, dark)
         return
     one = state.shapes[best]
     pool = state.pools[one.pool]
     release_until(state, one.pool, one.units, this.workers - one.room, best_s, now_s)
     pool.head = job
     pool.shadow_s = best_s
-    left = bind_released(state, one.pool, this.workers, one.units, best_s, now_s)
-    bind_free(state, one.pool, left, one.units)
+    left = bind_released(state, one.pool, this.workers, one.units, best_s, now_s, False)
+    left = bind_free(state, one.pool, left, one.units)
+    bind_released(state, one.pool, left, one.units, best_s, now_s, True)
     index = pool.reserved
     while index != NONE:
         entry = state.entries[index]

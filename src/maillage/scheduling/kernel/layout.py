@@ -131,6 +131,7 @@ SITE = np.dtype(
         ("closed", "i4"),
         ("limit_mw", "i8"),  # IT power that fits under the limit; below 0 means none
         ("load_mw", "i8"),  # IT power with what is placed at its highest, idle nodes included
+        ("idle_mw", "i8"),  # IT power with nothing placed
         ("carbon", "f8"),
         ("price", "f8"),
     ],
