@@ -14,6 +14,7 @@ Times are CPU milliseconds of one thread, commands made ready for the log includ
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ NODES_OF_QUEUES = 10_000  # the fleet on which the queue grows
 QUEUE_OF_NODES = 10_000  # the queue before which the fleet grows
 CASES = ("busy", "backfill", "broken", "arrival", "end")
 STREAM = 200  # arrivals and ends timed one by one
-REPEATS = 7
+REPEATS = 15
 
 
 def timed(scheduler: Scheduler, events: list[Event], now_s: int = NOW_S) -> tuple[float, int]:
@@ -50,8 +51,7 @@ def _told(times: list[tuple[float, int]]) -> Figures:
 
 def on_copies(fleet: Fleet, events: Callable[[], list[Event]]) -> Figures:
     """The same round again and again, each on a copy, as nothing of it may be left for the next."""
-    copies = [fleet.scheduler.copy() for _ in range(REPEATS)]
-    return _told([timed(copy, events()) for copy in copies])
+    return _told([timed(fleet.scheduler.copy(), events()) for _ in range(REPEATS)])
 
 
 def one_by_one(fleet: Fleet, events: Iterator[Event]) -> Figures:
@@ -82,16 +82,27 @@ def arrivals(fleet: Fleet) -> Iterator[Event]:
 
 
 def measure_at(nodes: int, queued: int) -> dict[str, Figures]:
-    fleet = full(nodes, queued)
-    ends = list(itertools.islice(fleet.ends(), 2))
+    figures = in_full(full(nodes, queued)) | in_broken(full(nodes, queued, broken=nodes // 10))
+    return {case: figures[case] for case in CASES}
+
+
+def in_full(fleet: Fleet) -> dict[str, Figures]:
+    gc.freeze()  # as `up` does
+    ends = list(itertools.islice(fleet.ends(), 2))  # on copies only: here they run on
     figures = {
         "backfill": on_copies(fleet, lambda: list(ends)),
         "busy": on_copies(fleet, lambda: [fleet.limit_lifted()]),
+        "arrival": one_by_one(fleet, arrivals(fleet)),
+        "end": one_by_one(fleet, fleet.ends()),
     }
-    figures["arrival"] = one_by_one(fleet, arrivals(fleet))
-    figures["end"] = one_by_one(fleet, fleet.ends())
-    broken = full(nodes, queued, broken=nodes // 10)
-    figures["broken"] = on_copies(broken, lambda: [broken.limit_lifted()])
+    gc.unfreeze()
+    return figures
+
+
+def in_broken(fleet: Fleet) -> dict[str, Figures]:
+    gc.freeze()
+    figures = {"broken": on_copies(fleet, lambda: [fleet.limit_lifted()])}
+    gc.unfreeze()
     return figures
 
 

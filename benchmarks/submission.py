@@ -117,7 +117,7 @@ def measure(repeats: int = 5) -> Figures:
         figures["sbatch_by_eight"] = by_eight(command, slurm.env, repeats)
     sbatch = figures["sbatch"]["per_s"]["median"]
     for name in ("one_at_a_time", "eight_connections", "batches_of_100", "maillage_run"):
-        figures[name]["times_sbatch"] = round(figures[name]["per_s"]["median"] / sbatch, 1)
+        figures[name]["times_sbatch"] = round(figures[name]["per_s"]["median"] / sbatch, 2)
     return figures
 
 
