@@ -10,7 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from maillage.interfaces.cli import cli, jobview, main, output, words
+from maillage.access.tokens import TokenInfo
+from maillage.interfaces.api.answers import told
+from maillage.interfaces.cli import cli, jobview, keys, main, output, words
 from maillage.interfaces.cli.output import Column
 
 JOB: dict[str, Any] = {
@@ -186,6 +188,15 @@ COLUMNS = (Column("ID", lambda item: item["id"]), Column("NOTE", lambda item: it
 def test_every_format_prints_the_same_list(fmt: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     output.rows({"items": []}, [{"id": "a", "note": "1,5"}, {"id": "b"}], COLUMNS, fmt)
     assert capsys.readouterr().out == text
+
+
+def test_a_token_is_listed_with_its_project_its_end_and_its_last_use() -> None:
+    listed = told(
+        TokenInfo("t1", "ci", "ada", "", ("read",), "vision", 1, 1_700_000_000_000, 1_600_000_000_000)
+    )
+    row = {column.title: column.value(listed) for column in keys.TOKENS}
+    assert row["PROJECT"] == "vision"
+    assert row["EXPIRES"] == "2023-11-14T22:13:20.000Z" and row["LAST USED"] == "2020-09-13T12:26:40.000Z"
 
 
 def test_an_empty_list_is_said_on_stderr_only(capsys: pytest.CaptureFixture[str]) -> None:

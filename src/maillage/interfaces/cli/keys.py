@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import rich_click as click
 
@@ -21,10 +20,6 @@ SCOPES = ("read", "run", "infer", "operate", "manage")
 _DAY_S = 86_400
 
 
-def _from_ms(value: Any) -> str | None:
-    return datetime.fromtimestamp(value / 1000, UTC).isoformat() if value else None
-
-
 SECRETS = (
     Column("NAME", lambda item: item["name"]),
     Column("SET BY", lambda item: item.get("set_by") or item.get("by")),
@@ -34,9 +29,9 @@ TOKENS = (
     Column("NAME", lambda item: item.get("name")),
     Column("FOR", lambda item: item.get("user") or f"site {item.get('site')}"),
     Column("SCOPES", lambda item: item.get("scopes") or "all"),
-    Column("PROJECT", lambda item: item.get("only_project")),
-    Column("EXPIRES", lambda item: _from_ms(item.get("expires_at_ms")), show=words.clock),
-    Column("LAST USED", lambda item: _from_ms(item.get("last_used_at_ms")), show=words.clock),
+    Column("PROJECT", lambda item: item.get("project")),
+    Column("EXPIRES", lambda item: item.get("expires_at"), show=words.clock),
+    Column("LAST USED", lambda item: item.get("used_at"), show=words.clock),
 )
 
 
