@@ -174,6 +174,8 @@ def test_a_narrowed_token_can_do_less_than_its_user(access: Access) -> None:
         assert not principal.may(action, project=project)
         with pytest.raises(NotAllowed):
             principal.require(action, project=project)
+    with pytest.raises(NotAllowed, match=r"lacks the scope 'run'$"):
+        principal.require(Action.JOB_SUBMIT, project="default")
 
 
 def test_a_site_token_is_that_sites_only(access: Access, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Principal:
             return
         rule = RULES[action]
         if rule.scope not in self.scopes:
-            raise NotAllowed(f"this token may not {rule.what}: it lacks the scope {rule.scope!r}")
+            raise NotAllowed(f"this token may not {rule.what}: it lacks the scope {rule.scope.value!r}")
         where = f" in project {project!r}" if project else f" of site {site!r}" if site else ""
         where = where or (f" in organisation {org!r}" if org else "")
         roles = " or ".join(role for role in Role if role in rule.roles)
