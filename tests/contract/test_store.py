@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,11 @@ from maillage.control.plane import Plane
 from maillage.control.projections import Projections
 from maillage.control.protocol import SyncRequest
 from maillage.control.records import Job, Run, Terms
-from maillage.control.replay import replay
+from maillage.control.replay import replay, replay_file
 from maillage.control.reports import take_sync
 from maillage.control.state import Changes
 from maillage.control.store import CannotWrite, Store, migrations
-from maillage.errors import Conflict, NotFound
+from maillage.errors import Conflict, Invalid, NotFound
 from maillage.scheduling.policy import DEFAULT
 from maillage.units import job_id, run_id
 from maillage.workloads.lifecycle import EndReason, JobState, RunState
@@ -257,6 +258,49 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "maillage.db").write_bytes(b"words, and words, and words" * 100)
     with pytest.raises(Conflict, match="backup"):
         Store.open(tmp_path / "maillage.db")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_replayed_file_is_not_changed(tmp_path: Path, live: bool) -> None:
+    store = Store.open(tmp_path / "maillage.db")
+    store.commit(entries(1, 3), [])
+    if not live:
+        store.close()
+    before = files(tmp_path)
+    reading = Store.open_to_read(tmp_path / "maillage.db")
+    assert [entry.offset for entry in reading.entries()] == [1, 2, 3]
+    with pytest.raises(CannotWrite):
+        reading.commit(entries(4, 1), [])
+    reading.close()
+    after = files(tmp_path)
+    before.pop("maillage.db-shm", None), after.pop("maillage.db-shm", None)  # who reads is noted there
+    assert after == before
+    store.close()
+
+
+@pytest.mark.parametrize(("schema", "words"), [("0001", "older maillage"), ("9999", "newer maillage")])
+def test_a_replay_brings_no_schema_up_to_date(tmp_path: Path, schema: str, words: str) -> None:
+    path = tmp_path / "maillage.db"
+    store = Store.open(path)
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = :schema"), {"schema": schema})
+    store.close()
+    before = files(tmp_path)
+    with pytest.raises(Conflict, match=words):
+        replay_file(path)
+    assert files(tmp_path) == before
+
+
+def test_a_replay_of_another_database_is_told(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("CREATE TABLE log (words TEXT)")
+    other.close()
+    with pytest.raises(Invalid, match="none of maillage"):
+        replay_file(tmp_path / "other.db")
 
 
 def test_a_full_disk_keeps_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:

@@ -95,14 +95,14 @@ def replay(entries: Iterable[Entry], make_core: Callable[[dict[str, Any]], Sched
 
 
 def replay_file(path: Path) -> Replayed:
-    """Replay a store's file or an exported log (JSONL)."""
+    """Replay a store's file, which is only read, or an exported log (JSONL)."""
     if not path.exists():
         raise NotFound(f"no log at {path}; give a data folder's maillage.db, or an exported log")
     with path.open("rb") as file:
         is_store = file.read(len(_SQLITE)) == _SQLITE
     if not is_store:
         return replay(read_lines(path))
-    store = Store.open(path)
+    store = Store.open_to_read(path)
     try:
         return replay(store.entries())
     finally:

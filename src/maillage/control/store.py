@@ -6,7 +6,9 @@ Durable means: on disk (SQLite with `synchronous=FULL`), so a commit that return
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from alembic.script import ScriptDirectory
 
 from maillage.control import tables
 from maillage.control.log import Entry
-from maillage.errors import Conflict, Unreachable
+from maillage.errors import Conflict, Invalid, Unreachable
 
 _BUSY_S = 15.0  # people and tokens are written by other threads: wait for their lock
 _PAGE = 5_000  # entries read at once while the log is folded
@@ -49,6 +51,17 @@ def _sqlite_engine(path: Path) -> sa.Engine:
     return engine
 
 
+def _reading_engine(path: Path) -> sa.Engine:
+    """Over a file that is not changed: without a WAL beside it nobody has it open, and none is made."""
+    beside = path.with_name(f"{path.name}-wal")
+    uri = f"{path.absolute().as_uri()}?{'mode=ro' if beside.exists() else 'immutable=1'}"
+    return sa.create_engine(
+        sa.URL.create("sqlite", database=str(path)),
+        creator=lambda: sqlite3.connect(uri, uri=True, timeout=_BUSY_S),
+        poolclass=sa.NullPool,
+    )
+
+
 def migrations(connection: sa.Connection) -> Config:
     """What Alembic needs to migrate over a connection."""
     config = Config()
@@ -66,6 +79,34 @@ def _refuse_newer(config: Config, connection: sa.Connection) -> None:
             f"{connection.engine.url.database} was written by a newer maillage (schema {schema}): install "
             "that version, or give another data folder with --data"
         )
+
+
+def _refuse_older(config: Config, connection: sa.Connection) -> None:
+    newest = ScriptDirectory.from_config(config).get_heads()
+    found = MigrationContext.configure(connection).get_current_heads()
+    where = connection.engine.url.database
+    if not found:
+        raise Invalid(f"{where} is a database, but none of maillage: give a data folder's maillage.db")
+    if set(found) != set(newest):
+        raise Conflict(
+            f"{where} was written by an older maillage (schema {', '.join(found)}, here {', '.join(newest)}) "
+            "and is only read here: export its log with that version (`maillage log export FILE`), or bring "
+            "a copy up to date with `maillage up --data COPY`"
+        )
+
+
+@contextmanager
+def _damage_told(engine: sa.Engine) -> Iterator[None]:
+    """A damaged file becomes a Conflict."""
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        if "not a database" not in str(error.orig) and "malformed" not in str(error.orig):
+            raise
+        raise Conflict(
+            f"{engine.url.database} is damaged ({error.orig}): put a backup in its place, or give "
+            "another data folder with --data"
+        ) from error
 
 
 class Store:
@@ -88,20 +129,25 @@ class Store:
         store.migrate()
         return store
 
+    @classmethod
+    def open_to_read(cls, path: Path) -> Store:
+        """A SQLite file as it is: nothing in it or beside it is changed.
+
+        Raises Conflict for an older or newer schema, Invalid for a database that is not ours.
+        """
+        store = cls(_reading_engine(path))
+        with _damage_told(store.engine), store.engine.connect() as connection:
+            config = migrations(connection)
+            _refuse_newer(config, connection)
+            _refuse_older(config, connection)
+        return store
+
     def migrate(self) -> None:
         """Bring the schema up to date. Raises Conflict for one that is not ours to change."""
-        try:
-            with self.engine.connect() as connection, connection.begin():
-                config = migrations(connection)
-                _refuse_newer(config, connection)
-                command.upgrade(config, "head")
-        except sa.exc.DatabaseError as error:
-            if "not a database" not in str(error.orig) and "malformed" not in str(error.orig):
-                raise
-            raise Conflict(
-                f"{self.engine.url.database} is damaged ({error.orig}): put a backup in its place, or give "
-                "another data folder with --data"
-            ) from error
+        with _damage_told(self.engine), self.engine.connect() as connection, connection.begin():
+            config = migrations(connection)
+            _refuse_newer(config, connection)
+            command.upgrade(config, "head")
 
     def close(self) -> None:
         self.release_writer()
