@@ -187,6 +187,8 @@ def test_cancel_and_requeue(cli: Cli, tmp_path: Path) -> None:
 def test_each_trouble_has_its_exit_code(cli: Cli, tmp_path: Path) -> None:
     assert "nowhere" in cli("job", "show", "nowhere", code=3).stderr
     assert cli("site", "show", "lyon", code=3)
+    lost = cli.spec(tmp_path, "name: lost\nscript: 'true'\nsites: [paris, lyon]\n")
+    assert "no site lyon; it has paris, marseille, mulhouse" in cli("run", lost, code=2).stderr
     assert cli("job", "logs", "hello", "--attempt", "9", code=3)
     assert cli("job", "logs", "hello", "--worker", "9", code=3)
     assert cli("job", "list", "--url", "http://127.0.0.1:1", code=6)

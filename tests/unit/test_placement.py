@@ -85,13 +85,20 @@ def test_more_memory_than_its_share_takes_more_units() -> None:
     assert choice.units == 2, "a unit's share is 12 CPUs"
 
 
+def test_a_site_that_nobody_knows_is_told_even_beside_one_that_is_known() -> None:
+    known = RACKS.sites[0].id
+    with pytest.raises(Invalid, match=f"no site b; it has {known}"):
+        check(RACKS, replace(ask("lost", 1, 1), sites=("b", known)))
+    with pytest.raises(Invalid, match=r"site is not among those asked for \(paris\)"):
+        check(TWO, replace(ask("big", 99, 1), sites=("paris",)))
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({"workers": 13, "per_worker": 4}, "holds at most 12 such workers, 13 asked for"),
         ({"per_worker": 5}, "a worker takes 5 H100 of one node, a node has 4"),
         ({"accelerators": ("MI300X",)}, "has H100"),
-        ({"sites": ("b",)}, "site is not among those asked for (b)"),
         ({"countries": ("DE",)}, "lies in FR, residency asks for DE"),
         ({"memory_mib_per_worker": 10**7}, "GiB"),
     ],

@@ -46,7 +46,12 @@ def choices(network: Network, job: Submitted) -> tuple[Choice, ...]:
 
 
 def check(network: Network, job: Submitted) -> None:
-    """Raise `Invalid` for a job that no pool could ever run, saying what would fit."""
+    """Raise `Invalid` for a job that no pool could ever run, saying what would fit, or that names a site
+    nobody knows."""
+    sites = [site.id for site in network.sites]
+    unknown = [site for site in job.sites if site not in sites]
+    if unknown:
+        raise Invalid(f"network {network.name} has no site {', '.join(unknown)}; it has {', '.join(sites)}")
     if choices(network, job):
         return
     reasons = [f"  {pool.site}/{pool.id}: {_refusal(network, pool, job)}" for pool in network.pools]
