@@ -85,6 +85,17 @@ async def test_a_held_call_wakes_when_there_is_work(service: Service) -> None:
     assert [order.job_id for order in answer.orders] == [job["id"]]
 
 
+async def test_a_held_call_is_answered_when_the_server_stops(service: Service) -> None:
+    agent = Agent(service)
+    await agent.sync()
+    held = asyncio.create_task(agent.sync(wait_s=60.0))
+    await asyncio.sleep(0.1)
+    assert not held.done()
+    service.stop_holding()
+    for call in (held, agent.sync(wait_s=60.0)):
+        assert (await asyncio.wait_for(call, 3.0)).orders == ()
+
+
 async def test_two_calls_at_once_get_an_order_once(service: Service) -> None:
     agent = Agent(service)
     await agent.sync()

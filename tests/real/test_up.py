@@ -153,6 +153,13 @@ def test_streams_that_are_open_do_not_keep_it_up(cli: Cli, tmp_path: Path) -> No
     assert (found["state"], found["attempts"]) == ("running", 1) and psutil.pid_exists(worker)
 
 
+def test_down_ends_the_calls_that_are_held_in_order(cli: Cli) -> None:
+    cli("down")  # at once: the agents' calls have just begun to be held
+    said = (cli.data / "up.log").read_text()
+    assert "jobs run on" in said
+    assert "Exception" not in said and '"status":500' not in said and "Traceback" not in said
+
+
 def test_kill_9_loses_nothing_and_starts_nothing_twice(cli: Cli, tmp_path: Path) -> None:
     cli("run", cli.spec(tmp_path, FOREVER))
     worker, dead = worker_pid(cli), cli.server["pid"]

@@ -50,6 +50,9 @@ class StubService(Service):
     def failure(self) -> BaseException | None:
         return self.died
 
+    def stop_holding(self) -> None:
+        pass  # no call is held here
+
     async def submit(
         self, items: Sequence[Submission], *, org: str, project: str, user: str
     ) -> list[Json | UserError]:

@@ -43,6 +43,7 @@ class SiteCases(Asking):
         self.secrets_of: SecretsOf = _no_secrets
         self.shells = Shells(lambda site, shell_id: self._plane.desks[site].close_shell(shell_id))
         self._logs = RunLogs(logs_dir)
+        self._holding = True
         self._site_of_run = lru_cache(_RUNS_KEPT)(partial(views.site_of_run, plane.store))
 
     # --- agents ----------------------------------------------------------------------------------
@@ -71,6 +72,12 @@ class SiteCases(Asking):
         self._plane.watch.seen_s[site] = self._plane.clock.mono_s()
         return await self._hold(desk, request, came)
 
+    def stop_holding(self) -> None:
+        """The server stops: calls that are held are answered now, and later ones at once."""
+        self._holding = False
+        for desk in self._plane.desks.values():
+            desk.ring()
+
     async def _hold(self, desk: Desk, request: SyncRequest, came: int) -> SyncResponse:
         clock = self._plane.clock
         until_s = clock.mono_s() + min(request.wait_s, self._plane.watch.timeout_s / 2)
@@ -79,7 +86,7 @@ class SiteCases(Asking):
             for run_id, message in broken.items():
                 self._plane.fail_run(run_id, message)
             left_s = until_s - clock.mono_s()
-            if left_s <= 0 or not desk.may_hold(request, answer, came):
+            if not self._holding or left_s <= 0 or not desk.may_hold(request, answer, came):
                 desk.answered(answer)
                 return answer
             await desk.wait(left_s)

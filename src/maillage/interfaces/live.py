@@ -37,8 +37,9 @@ class Live:
             return made
 
     def close(self) -> None:
-        """The server stops: every stream ends at its next step."""
+        """The server stops: every stream ends at its next step, and no site's call is held any more."""
         self.closing = True
+        self._service.stop_holding()
 
     async def frame(self) -> dict[str, Any]:
         """The newest frame, not older than a second."""
