@@ -108,6 +108,7 @@ def in_broken(fleet: Fleet) -> dict[str, Figures]:
 
 def measure(most_queued: int = QUEUES[-1], most_nodes: int = NODES[-1]) -> Figures:
     """By length of the queue, and by size of the fleet; and both at their largest named aim."""
+    measure_at(NODES[0], QUEUES[0])  # warm: what is compiled is loaded at its first call
     by_queue = {q: measure_at(NODES_OF_QUEUES, q) for q in QUEUES if q <= most_queued}
     by_nodes = {n: measure_at(n, QUEUE_OF_NODES) for n in NODES if n <= most_nodes}
     return {
