@@ -145,6 +145,35 @@ def test_what_comes_after_waits_and_gets_the_outputs(story: Story) -> None:
     assert story.job(late["id"])["state"] == "scheduled", "what has succeeded need not be waited for"
 
 
+def test_the_outputs_of_an_array_come_each_to_its_own_folder(story: Story) -> None:
+    inputs = [{"job": "make", "to": "data/"}]
+    made, used = story.rig.submit(spec("make", array=3), spec("use", inputs=inputs))
+    digests = [f"sha256:{letter * 64}" for letter in "abc"]
+    where = [story.job(one)["site"] for one in made["array"]]
+    for site in set(where):
+        story.sync(site)
+    orders = []
+    for one, site, digest in zip(made["array"], where, digests, strict=True):
+        assert story.job(used["id"])["state"] == "pending"
+        orders += story.end(site, f"{one}.1", output=digest).orders
+    orders += story.sync(story.job(used["id"])["site"]).orders
+    assert orders[0].inputs == tuple((digest, f"data/{index}") for index, digest in enumerate(digests))
+    second = story.rig.submit(spec("late", inputs=[{"job": made["array"][1], "to": "data"}]))[0]
+    (order,) = story.sync(story.job(second["id"])["site"]).orders
+    assert order.inputs == ((digests[1], "data"),), "an element named by its own id comes alone"
+
+
+def test_an_element_that_left_nothing_is_named(story: Story) -> None:
+    made, used = story.rig.submit(spec("make", array=2), spec("use", inputs=[{"job": "make"}]))
+    for one, output in zip(made["array"], (f"sha256:{'a' * 64}", ""), strict=True):
+        site = story.job(one)["site"]
+        story.sync(site)
+        story.end(site, f"{one}.1", output=output)
+    story.rig.tick()
+    assert story.job(used["id"])["reason"] == "input_missing"
+    assert made["array"][1] in story.job(used["id"])["message"]
+
+
 def test_what_comes_after_a_failure_is_over(story: Story) -> None:
     made, used = story.rig.submit(spec("make"), spec("use", after=["make"]))
     site = story.job(made["id"])["site"]

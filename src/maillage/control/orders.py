@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import posixpath
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,15 +11,15 @@ from maillage.control.records import Job, Run, Terms
 from maillage.engines.port import RunOrder
 from maillage.errors import Conflict
 from maillage.scheduling.messages import JobClass, Submitted
-from maillage.workloads.endpoint import EndpointSpec
-from maillage.workloads.job import JobSpec
+from maillage.workloads.endpoint import EndpointSpec, ModelSource
+from maillage.workloads.job import Input, JobSpec
 
 REPLICA_COMMAND = ("python", "-m", "maillage.serving.replica")
 REPLICA_GRACE_S = 5.0
 REPLICA_TERMS = {"keep_for_ms": 30_000, "site_stops_after_s": 15.0}
 MODEL_FOLDER = "model"  # where a replica finds a staged model
 
-OutputsOf = Callable[[str], str]  # job id -> digest of what it left, "" for nothing
+OutputsOf = Callable[[str], list[tuple[str, str, str]]]  # as `Store.outputs`
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def sheet(job: Job, run: Run, spec: JobSpec | EndpointSpec, outputs_of: OutputsO
         script=spec.script,
         env=dict(spec.env),
         workdir=spec.workdir_digest,
-        inputs=tuple((item.artifact or _output(item.job or "", outputs_of), item.to) for item in spec.inputs),
+        inputs=tuple(one for item in spec.inputs for one in _brought(item, item.to, outputs_of)),
         outputs=tuple(spec.outputs),
         checkpoint_path=spec.checkpoint.path,
         checkpoint_interval_s=spec.checkpoint.interval,
@@ -97,7 +98,6 @@ def sheet(job: Job, run: Run, spec: JobSpec | EndpointSpec, outputs_of: OutputsO
 
 def _replica_order(job: Job, run: Run, spec: EndpointSpec, outputs_of: OutputsOf) -> RunOrder:
     model = spec.model.model_dump(mode="json", exclude_none=True)
-    digest = spec.model.artifact or (_output(spec.model.job, outputs_of) if spec.model.job else "")
     service: dict[str, Any] = {
         "endpoint": spec.name,
         "engine": spec.engine,
@@ -109,7 +109,7 @@ def _replica_order(job: Job, run: Run, spec: EndpointSpec, outputs_of: OutputsOf
         **_shared(job, run, spec),
         workers=1,
         command=REPLICA_COMMAND,
-        inputs=((digest, MODEL_FOLDER),) if digest else (),
+        inputs=tuple(_brought(spec.model, MODEL_FOLDER, outputs_of)),
         outputs=(),
         grace_s=REPLICA_GRACE_S,
         site_stops_after_s=REPLICA_TERMS["site_stops_after_s"],
@@ -135,8 +135,14 @@ def _shared(job: Job, run: Run, spec: JobSpec | EndpointSpec) -> Mapping[str, An
     }
 
 
-def _output(job_id: str, outputs_of: OutputsOf) -> str:
-    digest = outputs_of(job_id)
-    if not digest:
-        raise Conflict(f"job {job_id} left no outputs to bring; let it write into $MAILLAGE_OUTPUT_DIR")
-    return digest
+def _brought(source: Input | ModelSource, to: str, outputs_of: OutputsOf) -> Iterator[tuple[str, str]]:
+    """(digest, folder) of an archive or of a job's outputs; an array's go to a folder by each index."""
+    if source.artifact is not None:
+        yield source.artifact, to
+    elif source.job is not None:
+        for job_id, folder, digest in outputs_of(source.job):
+            if not digest:
+                raise Conflict(
+                    f"job {job_id} left no outputs to bring; let it write into $MAILLAGE_OUTPUT_DIR"
+                )
+            yield digest, posixpath.join(to, folder) if folder else to

@@ -170,7 +170,7 @@ class Plane:
     def _sheet(self, run: Run) -> Sheet | None:
         job = self.loop.state.jobs[run.job_id]
         try:
-            return orders.sheet(job, run, self.spec_of(job.spec_digest), self.store.output)
+            return orders.sheet(job, run, self.spec_of(job.spec_digest), self.store.outputs)
         except Conflict as error:
             self.fail_run(run.run_id, str(error))
             return None

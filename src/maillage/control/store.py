@@ -269,11 +269,20 @@ class Store:
         with self.reader.connect() as connection:
             return bytes(connection.execute(query).scalar_one())
 
-    def output(self, job_id: str) -> str:
-        """Digest of what a job left; "" for nothing."""
-        query = sa.select(tables.jobs.c.output).where(tables.jobs.c.job_id == job_id)
+    def outputs(self, wanted: str) -> list[tuple[str, str, str]]:
+        """(job id, folder, digest) of what a job left: its folder is "", its digest "" for nothing.
+
+        For the first of an array every element's, in order, with its index for a folder.
+        """
+        table = tables.jobs
+        query = sa.select(table.c.job_id, table.c.array_id, table.c.array_index, table.c.output)
+        query = query.where((table.c.job_id == wanted) | (table.c.array_id == wanted))
         with self.reader.connect() as connection:
-            return connection.execute(query).scalar() or ""
+            found = connection.execute(query.order_by(table.c.job_id))
+            return [
+                (row.job_id, str(row.array_index) if row.array_id == wanted else "", row.output or "")
+                for row in found
+            ]
 
 
 # Built once: building it costs as much as asking, and every submission with a key asks.

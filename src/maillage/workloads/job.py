@@ -123,7 +123,9 @@ class Input(Shape):
 
     job: str | None = Field(None, description="outputs of this job: a name in this file, or a job id")
     artifact: Digest | None = Field(None, description="an archive of the artifact store")
-    to: RelativePath = Field(".", description="folder below the work folder")
+    to: RelativePath = Field(
+        ".", description="folder below the work folder; an array's elements go to 0/, 1/, ... in it"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
