@@ -173,7 +173,7 @@ def test_cancel_and_requeue(cli: Cli, tmp_path: Path) -> None:
     spec = cli.spec(tmp_path, TICKS.format(name="long", count=3000))
     job = cli("run", spec, "-o", "name").stdout.strip()
     until(lambda: cli.json("job", "show", job)["state"] == "running")
-    cli("job", "requeue", job)
+    assert cli("job", "requeue", job, "-y", "-o", "name").stdout.split() == [job]
     until(lambda: cli.json("job", "show", job)["attempts"] == 2)
     assert cli("job", "cancel", job, "another", "-o", "name", code=2)  # two of them want a word
     cli("job", "cancel", job, "-y", "--wait")
@@ -182,6 +182,14 @@ def test_cancel_and_requeue(cli: Cli, tmp_path: Path) -> None:
     assert "succeeded already" in cli("job", "cancel", "hello", "-y", code=5).stderr
     kinds = [event["kind"] for event in cli.json("job", "events", job)["items"]]
     assert "submitted" in kinds and "requeue_requested" in kinds
+
+
+def test_an_endpoint_that_is_deleted_is_printed_as_it_was(cli: Cli, tmp_path: Path) -> None:
+    text = "kind: endpoint\nname: idle\nmodel: {path: /none.gguf}\nreplicas: {min: 0, max: 1}\n"
+    cli("endpoint", "deploy", cli.spec(tmp_path, text))
+    deleted = cli.json("endpoint", "delete", "idle", "-y")
+    assert (deleted["name"], deleted["state"], deleted["max"]) == ("idle", "deleted", 1)
+    assert cli("endpoint", "show", "idle", code=3)
 
 
 def test_each_trouble_has_its_exit_code(cli: Cli, tmp_path: Path) -> None:

@@ -165,12 +165,14 @@ def scale(client: Client, endpoint: str, least: int, most: int | None, fmt: str)
 @endpoint.command()
 @click.argument("endpoint")
 @assured
+@formatted(formats=SHOW_FORMATS)
 @connected
-def delete(client: Client, endpoint: str, yes: bool) -> None:
+def delete(client: Client, endpoint: str, yes: bool, fmt: str) -> None:
     """Stop all replicas and forget the endpoint."""
     confirm(f"Delete endpoint {endpoint}?", yes)
-    client.delete_endpoint(endpoint)
+    deleted = client.delete_endpoint(endpoint)
     note(f"endpoint {endpoint} is deleted")
+    _print(deleted.raw, fmt)
 
 
 @endpoint.command()

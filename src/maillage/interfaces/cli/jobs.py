@@ -178,10 +178,13 @@ def cancel(client: Client, jobs: tuple[str, ...], wait: bool, yes: bool, fmt: st
 
 @job.command()
 @click.argument("job")
+@assured
 @formatted(formats=("table", "json", "yaml", "name"))
 @connected
-def requeue(client: Client, job: str, fmt: str) -> None:
+def requeue(client: Client, job: str, yes: bool, fmt: str) -> None:
     """Stop the live attempt and queue the job again; it costs no retry."""
+    if sys.stdin.isatty():
+        confirm(f"Stop the live attempt of {job} and queue it again?", yes)
     _print_jobs([client.requeue(job).raw], fmt)
 
 

@@ -183,8 +183,9 @@ class Operations:
         return EndpointInfo.read((yield from self._send(call)).json())
 
     @operation
-    def delete_endpoint(self, name: str) -> Plan[None]:
-        yield from self._send(delete(f"/endpoints/{segment(name)}"))
+    def delete_endpoint(self, name: str) -> Plan[EndpointInfo]:
+        """The endpoint as it was."""
+        return EndpointInfo.read((yield from self._send(delete(f"/endpoints/{segment(name)}"))).json())
 
     # sites
 
