@@ -269,6 +269,7 @@ def test_the_value_of_a_variable_is_never_shown():
         ("model: {package: a}\nreplicas: {min: 3, max: 2}", "replicas.min", "more than max"),
         ("model: {package: a}\nreplicas: {max: 0}", "replicas.max", "greater than or equal"),
         ("model: {package: a}\nengine: llama", "engine", "did you mean 'llamacpp'"),
+        ("model: {package: a}\nengine: vllm", "engine", "not serve models here yet (write llamacpp"),
         ("model: {package: a}\ncontext_tokens: 1", "context_tokens", "greater than or equal"),
         ("model: {package: a}\ncommand: [x]", "command", "unknown key"),
         ("model: {package: a}\nobjective: {latency_p95_ms: 0}", "objective.latency_p95_ms", "greater than"),
@@ -277,6 +278,25 @@ def test_the_value_of_a_variable_is_never_shown():
 def test_a_wrong_endpoint_says_where_and_what(text, where, words):
     found = problems_of(f"kind: endpoint\nname: e\n{text}\n")
     assert [problem.where for problem in found] == [where] and words in str(found[0])
+
+
+def test_what_is_not_acted_on_yet_says_so():
+    job, endpoint = specs.job_schema()["properties"], specs.endpoint_schema()["properties"]
+    for key, of in (("deadline", job), ("interruptible", job), ("objective", endpoint)):
+        assert of[key]["description"].endswith("accepted, not yet acted on")
+    assert specs.kept_only(specs.parse(FULL_JOB)[0].body()) == ["deadline", "interruptible"]
+    assert specs.kept_only(specs.parse(FULL_ENDPOINT)[0].body()) == ["objective"]
+    assert specs.kept_only(specs.parse(SMALL)[0].body()) == []
+    assert endpoint["engine"]["enum"] == ["llamacpp"]
+
+
+def test_an_engine_to_come_is_refused_with_everything_else_and_still_read_from_the_store():
+    text = "kind: endpoint\nname: e\nengine: sglang\nmodel: {package: a}\n"
+    found = problems_of(text + "contxt_tokens: 1\n")
+    assert [problem.where for problem in found] == ["engine", "contxt_tokens"]
+    with pytest.raises(Problems, match="sglang"):
+        specs.from_value({"kind": "endpoint", "name": "e", "engine": "sglang", "model": {"package": "a"}})
+    assert EndpointSpec.model_validate({"name": "e", "engine": "vllm", "model": {"package": "a"}})
 
 
 def test_rules_across_keys_are_told_beside_wrong_keys():

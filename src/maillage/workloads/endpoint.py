@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
 from pydantic_core.core_schema import CoreSchema
 
 from maillage.documents import Finding, Findings, require
@@ -13,6 +13,8 @@ from maillage.documents.words import Digest
 from maillage.units import is_job_id
 from maillage.workloads.job import RelativePath
 from maillage.workloads.request import ClassName, Request, Shape, whole
+
+ENGINES_TO_COME = ("vllm", "sglang")  # read, for what was stored; refused in what people write
 
 _SOURCES = ("package", "job", "artifact", "path")
 
@@ -83,10 +85,11 @@ class _OrNumber:
 
 
 class Objective(Shape):
-    """What the network steers replicas by."""
+    """What the network is to steer replicas by."""
 
     latency_p95_ms: Annotated[int, whole(1, 3_600_000)] | None = Field(
-        None, description="95 of 100 requests get their first token within so many milliseconds"
+        None,
+        description="95 of 100 requests get their first token within so many milliseconds; not yet acted on",
     )
 
 
@@ -94,7 +97,9 @@ class EndpointSpec(Request):
     """An endpoint: a model, an engine, replicas and where they may be."""
 
     kind: Literal["endpoint"] = Field("endpoint", description="what tells it from a job")
-    engine: Literal["llamacpp", "vllm", "sglang"] = Field("llamacpp", description="what serves the model")
+    engine: Annotated[
+        Literal["llamacpp", "vllm", "sglang"], WithJsonSchema({"type": "string", "enum": ["llamacpp"]})
+    ] = Field("llamacpp", description="what serves the model; vllm and sglang are not there yet")
     model: ModelSource = Field(description="where the model comes from")
     context_tokens: Annotated[int, whole(128, 16_777_216)] = Field(
         2048, description="longest prompt and answer together, tokens"
@@ -105,7 +110,7 @@ class EndpointSpec(Request):
     job_class: ClassName = Field(
         "reserved", alias="class", description="reserved goes first; only flexible work is preempted"
     )
-    objective: Objective = Field(Objective(), description="what to steer by")
+    objective: Objective = Field(Objective(), description="what to steer by; accepted, not yet acted on")
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -196,9 +196,13 @@ class JobSpec(Request):
         BeforeValidator(lambda value: None if value is None else _deadline(value)),
         WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
     ] = Field(
-        None, description="when it should have ended, with a zone", examples=["2026-12-01T08:00:00+01:00"]
+        None,
+        description="when it should have ended, with a zone; accepted, not yet acted on",
+        examples=["2026-12-01T08:00:00+01:00"],
     )
-    interruptible: bool = Field(False, strict=True, description="it may be stopped and resumed at will")
+    interruptible: bool = Field(
+        False, strict=True, description="it may be stopped and resumed at will; accepted, not yet acted on"
+    )
     after: Texts = Field((), max_length=1000, description="jobs that must succeed first: names or ids")
     array: Annotated[int, whole(1, MAX_ARRAY)] | None = Field(
         None, description="so many copies, told apart by $MAILLAGE_ARRAY_INDEX"

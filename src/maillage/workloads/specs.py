@@ -8,7 +8,7 @@ from typing import Any
 from maillage import documents
 from maillage.documents import Document, did_you_mean
 from maillage.errors import Problem, Problems
-from maillage.workloads.endpoint import EndpointSpec
+from maillage.workloads.endpoint import ENGINES_TO_COME, EndpointSpec
 from maillage.workloads.job import JobSpec
 
 Spec = JobSpec | EndpointSpec
@@ -74,7 +74,22 @@ def _fit(document: Document) -> tuple[Spec | None, tuple[Problem, ...]]:
     if model is None:
         what = f"{str(kind)[:60]!r} is no kind of document"
         return None, (document.problem(("kind",), what, did_you_mean(str(kind), _KINDS)),)
-    return documents.fit(document, model)
+    spec, problems = documents.fit(document, model)
+    if model is EndpointSpec and (engine := document.value.get("engine")) in ENGINES_TO_COME:
+        what = f"{engine} does not serve models here yet"
+        problems = (*problems, document.problem(("engine",), what, "write llamacpp, or leave the key out"))
+    return (None if problems else spec), problems
+
+
+def kept_only(spec: Mapping[str, Any]) -> list[str]:
+    """Keys that a spec says something by and that nothing acts on yet.
+
+    >>> kept_only({"deadline": "2026-12-01T08:00:00Z", "interruptible": False, "priority": 3})
+    ['deadline']
+    """
+    said = {"deadline": spec.get("deadline"), "interruptible": spec.get("interruptible")}
+    said["objective"] = any((spec.get("objective") or {}).values())
+    return [key for key, value in said.items() if value]
 
 
 def _twice(found: Sequence[Document]) -> Iterator[Problem]:

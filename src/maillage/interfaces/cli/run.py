@@ -123,6 +123,8 @@ def _quote(client: Client, found: list[Submission], fmt: str) -> None:
 
 def _submit_all(client: Client, found: list[Submission], key: str | None) -> list[tuple[str, Any]]:
     """Submit in order; a name means the job of the same file first."""
+    from maillage.workloads.specs import kept_only
+
     ids: dict[str, str] = {}
     done: list[tuple[str, Any]] = []
     for item in found:
@@ -142,6 +144,8 @@ def _submit_all(client: Client, found: list[Submission], key: str | None) -> lis
             ids[item.name] = info.id
         done.append((item.kind, info))
         note(f"{_label(item.kind, info)} is {'deployed' if item.kind == 'endpoint' else 'submitted'}")
+        if kept := kept_only(item.spec):
+            note(f"  {' and '.join(kept)}: kept, not yet acted on")
     return done
 
 
