@@ -73,5 +73,5 @@ def test_an_exported_log_is_the_log(tmp_path: Path) -> None:
 def test_a_broken_export_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_bytes(log.to_line(Entry(1, 0, "usage", b"{}")) + b'{"offset": 2}\n')
-    with pytest.raises(Invalid, match=r"log\.jsonl:2"):
+    with pytest.raises(Invalid, match=r"entry 2 of log\.jsonl cannot be read"):
         list(log.read_lines(path))

@@ -36,6 +36,23 @@ CLOCK_JUMPED: Final = "clock_jumped"
 DECISION: Final = "decision"
 
 ENDPOINT_KINDS: Final = frozenset({ENDPOINT_DEPLOYED, ENDPOINT_SCALED, ENDPOINT_SIZED, ENDPOINT_DELETED})
+KINDS: Final = ENDPOINT_KINDS | {
+    NETWORK,
+    JOB_SUBMITTED,
+    JOB_CANCEL,
+    JOB_REQUEUE,
+    RUN_REPORT,
+    CHECKPOINT,
+    SITE_SEEN,
+    SITE_UNREACHABLE,
+    SITE_DRAINED,
+    SITE_RESUMED,
+    SITE_LIMITED,
+    USAGE,
+    CLOCK_JUMPED,
+    DECISION,
+}
+"""Every kind but the core's own events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,6 @@ def read_lines(path: Path) -> Iterator[Entry]:
                 yield Entry(fields["offset"], fields["at_ms"], fields["kind"], body, fields.get("job_id", ""))
             except (orjson.JSONDecodeError, KeyError, TypeError) as error:
                 raise Invalid(
-                    f"{path.name}:{number}: not an entry of an exported log ({error}); "
+                    f"entry {number} of {path.name} cannot be read: not one of an exported log ({error}); "
                     "write one with `maillage log export FILE`"
                 ) from error

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 from pydantic import TypeAdapter
 
 from maillage.control import log
 from maillage.control.log import Entry, decision_body, read_lines
-from maillage.control.state import read_fact
 from maillage.control.store import Store
+from maillage.control.strictlog import body_of, entry_told, event_of, now_of, whole
 from maillage.errors import Invalid, NotFound
 from maillage.network.model import Network
 from maillage.scheduling.messages import is_event
@@ -70,27 +71,35 @@ def core_of(body: dict[str, Any]) -> Scheduler:
     return Scheduler(_NETWORK.validate_python(body["network"]), _POLICY.validate_python(body["policy"]))
 
 
-def replay(entries: Iterable[Entry], make_core: Callable[[dict[str, Any]], Scheduler] = core_of) -> Replayed:
-    """Decide a log again, up to the first difference. Raises Invalid for a log without its beginning."""
+def replay(
+    entries: Iterable[Entry],
+    make_core: Callable[[dict[str, Any]], Scheduler] = core_of,
+    name: str = "the log",
+) -> Replayed:
+    """Decide a log again, up to the first difference.
+
+    Raises Invalid for a log that is not whole from its beginning, or with an entry that cannot be read;
+    `name` is what messages call the log.
+    """
     core: Scheduler | None = None
     folded = decisions = commands = 0
-    for entry in entries:
+    for entry in whole(entries, name):
         folded += 1
-        if entry.kind == log.NETWORK:
-            core = make_core(entry.read())
-        elif core is None:
-            raise Invalid(
-                f"the log begins at offset {entry.offset} without a network; replay it from its start"
-            )
-        elif is_event(entry.kind):
-            core.fold(read_fact(entry.kind, entry.read()))
-        elif entry.kind == log.DECISION:
-            now_s = entry.read()["now_s"]
-            decided = core.decide(now_s)
-            decisions, commands = decisions + 1, commands + len(decided)
-            again = decision_body(now_s, decided)
-            if again != entry.body:
-                return Replayed(folded, decisions, commands, Difference(entry.offset, entry.body, again))
+        with entry_told(entry.offset, name):
+            body = body_of(entry)
+            if entry.kind == log.NETWORK:
+                core = make_core(body)
+            elif core is None:
+                raise Invalid(f"a log begins with a network, not with {entry.kind}")
+            elif is_event(entry.kind):
+                core.fold(event_of(entry))
+            elif entry.kind == log.DECISION:
+                now_s = now_of(body)
+                decided = core.decide(now_s)
+                decisions, commands = decisions + 1, commands + len(decided)
+                again = decision_body(now_s, decided)
+                if again != entry.body:
+                    return Replayed(folded, decisions, commands, Difference(entry.offset, entry.body, again))
     return Replayed(folded, decisions, commands, None)
 
 
@@ -98,12 +107,22 @@ def replay_file(path: Path) -> Replayed:
     """Replay a store's file, which is only read, or an exported log (JSONL)."""
     if not path.exists():
         raise NotFound(f"no log at {path}; give a data folder's maillage.db, or an exported log")
-    with path.open("rb") as file:
-        is_store = file.read(len(_SQLITE)) == _SQLITE
-    if not is_store:
-        return replay(read_lines(path))
-    store = Store.open_to_read(path)
     try:
-        return replay(store.entries())
-    finally:
-        store.close()
+        with path.open("rb") as file:
+            is_store = file.read(len(_SQLITE)) == _SQLITE
+        return _replay_store(path) if is_store else replay(read_lines(path), name=path.name)
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _replay_store(path: Path) -> Replayed:
+    try:
+        store = Store.open_to_read(path)
+        try:
+            return replay(store.entries(), name=path.name)
+        finally:
+            store.close()
+    except sa.exc.DatabaseError as error:
+        raise Invalid(
+            f"{path} is damaged, its log cannot be read ({error.orig}): replay a backup of it"
+        ) from error
