@@ -65,6 +65,12 @@ class TimedOut(UserError):
     http_status = 504
 
 
+class Fault(UserError):
+    """Our own mistake, met by one request alone: it is refused and the rest goes on."""
+
+    http_status = 500
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong in a text: where it stands, what it is, how to mend it.

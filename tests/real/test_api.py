@@ -184,6 +184,49 @@ def _frame(lines: Iterator[str]) -> dict[str, Any]:
     return frame
 
 
+LONE = "\ud800"  # half of a character: JSON can escape it, UTF-8 cannot hold it
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/jobs", {"spec": {"name": "x", "command": ["true"], "env": {"A": LONE}}}),
+        ("/jobs", {"spec": {"name": "x", "command": ["true"], "env": {LONE: "a"}}}),
+        ("/jobs", {"spec": {"name": "x", "command": ["echo", LONE]}}),
+        ("/jobs", {"spec": {"name": "x", "script": LONE}}),
+        ("/jobs", {"spec": {"name": "x", "command": ["true"], "after": [LONE]}}),
+        ("/jobs", {"spec": {"name": "x", "command": ["true"], "outputs": [LONE]}}),
+        ("/jobs", {"spec": {"name": "x", "command": ["true"]}, "idempotency_key": LONE}),
+        ("/jobs:batch", {"jobs": [{"spec": {"name": "x", "command": ["true"], "secrets": [LONE]}}]}),
+        ("/jobs:quote", {"spec": {"name": "x", "command": ["true"], "sites": [LONE]}}),
+        ("/users", {"user": LONE}),
+        ("/tokens", {"name": LONE}),
+        ("/projects/default/secrets", {"name": LONE, "value": LONE}),
+        ("/sites/paris/drain", {"reason": LONE}),
+    ],
+)
+def test_text_that_is_not_utf_8_is_refused_and_the_network_goes_on(
+    admin: httpx.Client, path: str, body: dict[str, Any]
+) -> None:
+    answer = admin.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+    assert "not JSON in UTF-8" in answer.json()["error"]["message"]
+    assert admin.get("/status").json()["refusing"] is None
+    submit(admin, "still-there", "true")
+
+
+def test_a_body_nested_without_end_is_refused(admin: httpx.Client) -> None:
+    deep = b'{"spec":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    answer = admin.post("/jobs", content=deep, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422, answer.text
+
+
+def test_an_idempotency_key_is_bounded(admin: httpx.Client) -> None:
+    body = {"spec": {"name": "long", "command": ["true"]}, "idempotency_key": "k" * 201}
+    assert admin.post("/jobs", json=body).status_code == 422
+    assert admin.post("/jobs:batch", json={"jobs": [body]}).status_code == 422
+
+
 def test_a_sites_token_is_good_for_that_site_alone(admin: httpx.Client, cli: Cli) -> None:
     with site_client(cli, "paris") as agent:
         for path in ("/jobs", "/sites", "/status", "/events", "/log", "/tokens", "/orgs", "/endpoints"):

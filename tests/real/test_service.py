@@ -17,7 +17,7 @@ from maillage.control.protocol import LogChunk, LogPush, SyncRequest, SyncRespon
 from maillage.control.service import Service, Submission, Usage
 from maillage.control.store import Store
 from maillage.engines.port import RunReport
-from maillage.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge, Unreachable, UserError
+from maillage.errors import Conflict, Fault, Invalid, NotAllowed, NotFound, TooLarge, Unreachable, UserError
 from maillage.feeds.recorded import signals
 from maillage.scheduling.policy import DEFAULT
 from maillage.workloads.lifecycle import EndReason, RunState
@@ -244,10 +244,25 @@ async def test_a_fault_of_ours_ends_it_and_says_so(service: Service) -> None:
     service._on_failure = told.append
 
     def faulty(round_: Any) -> None:
-        raise ZeroDivisionError
+        raise AssertionError
 
     with pytest.raises(Unreachable):
         await service.do(faulty)
     with pytest.raises(Unreachable):
         await submit(service)
-    assert isinstance(service.failure, ZeroDivisionError) and told
+    assert isinstance(service.failure, AssertionError) and told
+
+
+async def test_a_fault_at_one_input_is_that_inputs_alone(service: Service) -> None:
+    await Agent(service).sync()
+
+    def faulty(round_: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(Fault):
+        await service.do(faulty)
+    with pytest.raises(Fault):
+        await service.submit([Submission(spec(env={"A": "\ud800"}))], org="o", project="p", user="ada")
+    job = await submit(service)
+    assert (await service.job(job["id"], None))["state"] == "scheduled"
+    assert service.failure is None

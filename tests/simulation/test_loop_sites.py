@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from maillage.control import views
+from maillage.control import log, views
 from maillage.control.clock import WallClock
+from maillage.control.intake import Asked, Submit
+from maillage.control.loop import Pending
 from maillage.control.protocol import SyncRequest
 from maillage.control.reports import RETURNED_AT_MOST
+from maillage.control.round import Round
 from maillage.engines.port import PoolCapacity, RunReport
-from maillage.errors import Conflict, Invalid, NotFound
+from maillage.errors import Conflict, Fault, Invalid, NotFound
 from maillage.workloads.lifecycle import EndReason, RunState
 from tests.simulation.plane_rig import Crash, Rig, SimulatedSite, World, network, spec
 
@@ -95,6 +98,30 @@ def test_a_key_is_one_job_over_a_restart_too(story: Story) -> None:
 def test_one_key_twice_in_one_submission_is_one_job(story: Story) -> None:
     first, again = story.rig.submit(spec(), spec(), key="k")
     assert first["id"] == again["id"]
+
+
+def test_an_input_that_fails_half_way_leaves_nothing_and_the_others_stay(story: Story) -> None:
+    def half(round_: Round) -> None:
+        round_.note(log.JOB_CANCEL, {"job_id": kept["id"], "user": "ada", "message": "half"}, kept["id"])
+        round_.note("unknown", {"text": "\ud800"})
+
+    kept = story.rig.submit(spec())[0]
+    last = story.rig.store.last_offset()
+    answers: list[Any] = []
+    submits = [
+        Submit(story.rig.plane.ids, [Asked(one, one.body())], "org", "default", "ada")
+        for one in (spec("before"), spec("after"))
+    ]
+    story.rig.plane.step([Pending(act, answers.append) for act in (submits[0], half, submits[1])])
+    before, fault, after = answers
+    assert isinstance(fault, Fault) and fault.http_status == 500
+    assert [story.job(one[0]["id"])["name"] for one in (before, after)] == ["before", "after"]
+    assert not story.rig.plane.loop.state.jobs[kept["id"]].cancel_asked
+    kinds = [entry.kind for entry in story.rig.store.entries(last)]
+    assert kinds.count(log.JOB_SUBMITTED) == 2 and log.JOB_CANCEL not in kinds
+    state = story.rig.plane.loop.state
+    story.rig.restart()
+    assert story.rig.plane.loop.state.jobs == state.jobs
 
 
 def test_died_after_the_commit_the_job_is_there(story: Story) -> None:

@@ -65,6 +65,7 @@ class Submit:
         self._named: dict[str, str] = {}  # jobs of this very submission, by name
 
     def __call__(self, round_: Round) -> list[dict[str, Any] | UserError]:
+        self._named = {}  # it may be heard again, after a round that was given up
         keys = [item.key for item in self._items if item.key]
         taken = round_.store.claims(self._project, keys) if keys else {}
         answers: list[dict[str, Any] | UserError] = []

@@ -22,7 +22,7 @@ from maillage.control.projections import Projections
 from maillage.control.round import Input, Round
 from maillage.control.state import Changes, State, read_fact
 from maillage.control.store import CannotWrite, Store
-from maillage.errors import Unreachable, UserError
+from maillage.errors import Fault, Unreachable, UserError
 from maillage.scheduling.messages import Submitted, is_event
 
 if TYPE_CHECKING:
@@ -130,9 +130,7 @@ class Loop:
             assert self.refusing is not None
             _answer_all(inputs, self.refusing)
             return
-        at_ms = self.clock.now_ms()
-        round_ = Round(self.state, self.core, self.store, self.offset, at_ms, self.clock.mono_s())
-        results = [_act(pending.act, round_) for pending in inputs]
+        round_, results = self._hear(inputs)
         self._tick(round_)
         if round_.entries or round_.mono_s - self._decided_s >= DECIDE_AGAIN_S:
             began_s = self.clock.mono_s()
@@ -148,6 +146,24 @@ class Loop:
                 return
         for pending, result in zip(inputs, results, strict=True):
             pending.answer(result)
+
+    def _hear(self, inputs: Sequence[Pending]) -> tuple[Round, list[Any]]:
+        """All inputs folded into one round. One that fails half-way is left out, and the others are
+        folded again from the log."""
+        failed: dict[int, Fault] = {}
+        while True:
+            at_ms, mono_s = self.clock.now_ms(), self.clock.mono_s()
+            round_ = Round(self.state, self.core, self.store, self.offset, at_ms, mono_s)
+            results: list[Any] = []
+            for index, pending in enumerate(inputs):
+                before = round_.offset
+                results.append(failed[index] if index in failed else _act(pending.act, round_))
+                if isinstance(results[-1], Fault) and round_.offset > before:
+                    failed[index] = results[-1]
+                    self.restore()
+                    break
+            else:
+                return round_, results
 
     def _tick(self, round_: Round) -> None:
         if round_.mono_s < self._next_tick_s:
@@ -195,6 +211,14 @@ def _act(act: Input, round_: Round) -> Any:
         return error
     except sa.exc.OperationalError as error:  # the world's: the database is away while the input looks at it
         return CannotWrite(f"the network cannot read its store ({error.orig}); send it again in a moment")
+    except AssertionError:
+        raise  # our own state is not what it must be: nothing that follows could be trusted
+    except Exception as error:  # ours too, but of this one input: it must not take the network down
+        _logger.exception("an input met a fault of ours and is refused")
+        return Fault(
+            f"the network met a fault of its own at this request ({type(error).__name__}); nothing of it "
+            "was kept. The server's log has the details: please report them"
+        )
 
 
 def _answer_all(inputs: Sequence[Pending], result: Any) -> None:

@@ -28,7 +28,7 @@ from maillage.control.sites import Desk, News
 from maillage.control.state import Changes
 from maillage.control.store import Store
 from maillage.control.succession import check, live_jobs
-from maillage.errors import Conflict
+from maillage.errors import Conflict, Fault
 from maillage.feeds.recorded import Signals
 from maillage.network.model import Network
 from maillage.scheduling.feasibility import units_per_worker
@@ -110,7 +110,7 @@ class Plane:
             for job_id, event in told:
                 round_.tell(event, job_id)
 
-        self.step([Pending(act, lambda result: None)])
+        self.step([Pending(act, _raise_fault)])
 
     def _tell_all(self) -> None:
         """Desks and views from nothing, as after a start."""
@@ -214,6 +214,12 @@ class Plane:
         jump_ms = self.clock.take_jump_ms()
         if jump_ms:
             round_.note(log.CLOCK_JUMPED, {"by_ms": jump_ms})
+
+
+def _raise_fault(result: object) -> None:
+    """A start without its network noted is none."""
+    if isinstance(result, Fault):
+        raise result
 
 
 def _note_network(round_: Round, body: dict[str, Any]) -> None:

@@ -85,11 +85,15 @@ async def on_user_error(connection: Request | WebSocket, error: Exception) -> Re
 async def on_bad_request(_: Request, error: Exception) -> Response:
     """Every field that the edge refused, at once."""
     assert isinstance(error, RequestValidationError)
-    problems = [
-        Problem(where=_path(tuple(item["loc"])), what=str(item["msg"]), source="request")
-        for item in error.errors()
-    ]
+    problems = [_refused(item) for item in error.errors()]
     return error_answer(Problems(problems) if problems else Invalid("the request cannot be read"))
+
+
+def _refused(item: dict[str, Any]) -> Problem:
+    if item["type"] == "json_invalid":
+        what = f"not JSON in UTF-8: {item['ctx']['error']}, at character {item['loc'][-1]}"
+        return Problem("", what, "escape text as JSON does; numbers are finite", source="request")
+    return Problem(where=_path(tuple(item["loc"])), what=str(item["msg"]), source="request")
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

@@ -1,10 +1,14 @@
-"""How a part of the API makes its router: one prefix, its tag, the troubles that every route may answer."""
+"""How a part of the API makes its router: prefix, tag, how bodies are read, what troubles it may answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.responses import Response
 
 from maillage.interfaces.api.shapes import Troubled
 
@@ -22,5 +26,22 @@ _TROUBLES: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _StrictRequest(Request):
+    """Its JSON is what may go on into the log: finite numbers, and text that is valid UTF-8."""
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class _Route(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strictly
+
+
 def api_router(tag: str) -> APIRouter:
-    return APIRouter(prefix=PREFIX, tags=[tag], responses=_TROUBLES)
+    return APIRouter(prefix=PREFIX, tags=[tag], responses=_TROUBLES, route_class=_Route)
