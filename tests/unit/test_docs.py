@@ -60,6 +60,14 @@ def test_the_index_names_every_page() -> None:
     assert [named(page) for page in sorted(DOCS.rglob("*.md")) if page not in linked | {index}] == []
 
 
+def test_the_licences_name_every_file_of_data_that_ships() -> None:
+    text = (DOCS / "data-licences.md").read_text(encoding="utf-8")
+    package = ROOT / "src" / "maillage"
+    shipped = [path for path in package.rglob("*") if path.suffix in (".npz", ".json", ".csv", ".parquet")]
+    assert len(shipped) >= 2
+    assert [path.name for path in shipped if f"`{path.relative_to(package)}`" not in text] == []
+
+
 def test_decisions_have_their_form() -> None:
     records = sorted((DOCS / "decisions").glob("*.md"))
     for number, record in enumerate(records, start=1):
