@@ -98,7 +98,7 @@ def test_a_site_that_nobody_knows_is_told_even_beside_one_that_is_known() -> Non
     [
         ({"workers": 13, "per_worker": 4}, "holds at most 12 such workers, 13 asked for"),
         ({"per_worker": 5}, "a worker takes 5 H100 of one node, a node has 4"),
-        ({"accelerators": ("MI300X",)}, "has H100"),
+        ({"accelerators": ("MI300X",)}, "it has H100"),
         ({"countries": ("DE",)}, "lies in FR, residency asks for DE"),
         ({"memory_mib_per_worker": 10**7}, "GiB"),
     ],
@@ -121,6 +121,24 @@ def test_the_site_is_chosen_by_what_the_job_asks_for_and_the_reason_says_so(wish
     assert command.site == site
     assert "of 2 pools with room" in command.reason
     assert start(scheduler, ask("only", 1, 1, sites=("paris",))).reason == "the only pool with room"
+
+
+def test_unknown_carbon_and_price_are_no_best_and_said_to_be_unknown() -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    first = start(scheduler, ask("blind", 1, 1))
+    assert (first.site, first.reason) == ("paris", "first of 2 pools with room: carbon and price unknown")
+    scheduler.fold(SignalChanged("lyon", 0, carbon_g_per_kwh=900.0, price_eur_per_mwh=800.0, outdoor_c=10.0))
+    for wish in ("carbon", "price", "wait"):
+        known = start(scheduler, ask(wish, 1, 1, optimise=wish))
+        assert known.site == "lyon", "its figures are bad, but known"
+        assert "unknown" not in known.reason
+    spread = [start(scheduler, ask(f"r{n}", 1, 1, spread="chat", estimate_s=0)).site for n in range(4)]
+    assert sorted(spread) == ["lyon", "lyon", "paris", "paris"]
+
+
+def test_a_kind_that_no_pool_has_is_told_with_the_kinds_there_are() -> None:
+    with pytest.raises(Invalid, match=r"no pool of it has H200 or B200; it has H100$"):
+        check(TWO, ask("never", 1, 1, accelerators=("H200", "B200")))
 
 
 def test_replicas_of_one_endpoint_spread_over_sites() -> None:

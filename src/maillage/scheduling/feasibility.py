@@ -54,6 +54,12 @@ def check(network: Network, job: Submitted) -> None:
         raise Invalid(f"network {network.name} has no site {', '.join(unknown)}; it has {', '.join(sites)}")
     if choices(network, job):
         return
+    kinds = list(dict.fromkeys(pool.accelerator for pool in network.pools))
+    if not set(kinds) & set(job.accelerators):
+        raise Invalid(
+            f"{_asked(job)} can never run on network {network.name}: no pool of it has "
+            f"{' or '.join(job.accelerators)}; it has {', '.join(kinds)}"
+        )
     reasons = [f"  {pool.site}/{pool.id}: {_refusal(network, pool, job)}" for pool in network.pools]
     raise Invalid(f"{_asked(job)} can never run on network {network.name}:\n" + "\n".join(reasons))
 

@@ -344,6 +344,7 @@ class Scheduler:
         number = self._sites.get(event.site)
         if number is None:
             return
+        self.state.sites[number].known = 1
         self.state.sites[number].carbon = event.carbon_g_per_kwh
         self.state.sites[number].price = event.price_eur_per_mwh
         self._now[event.site].outdoor_c = event.outdoor_c
@@ -393,6 +394,8 @@ class Scheduler:
         if among == 1:
             return "the only pool with room"
         row = self.state.sites[self._sites[site]]
+        if not row.known and not self.submitted[job_id].spread:
+            return f"first of {among} pools with room: carbon and price unknown"
         carbon, price = f"{row.carbon:.0f} gCO2e/kWh", f"{row.price:.0f} EUR/MWh"
         event = self.submitted[job_id]
         if event.spread:

@@ -31,6 +31,8 @@ FRESH_MANY = 16
 CARBON, PRICE = 1, 2  # what a job asks to optimise
 CARBON_SCALE_G_PER_KWH = 100.0  # makes one point of score of a typical European grid's carbon
 PRICE_SCALE_EUR_PER_MWH = 100.0
+UNKNOWN_POINTS = 1e5  # a site of unknown carbon and price is no one's best: behind every known one,
+SPREAD_POINTS = 1e6  # yet before one that has more of the group
 
 
 @compiled
@@ -57,7 +59,10 @@ def fits(state: State, shape: int, workers: int, end_s: int) -> int:
 
 @compiled
 def score(state: State, job: int, shape: int) -> float:
-    """Lower is better: the job's own wish, else the policy's weights, over the site's signals now."""
+    """Lower is better: the job's own wish, else the policy's weights, over the site's signals now.
+
+    Signals that are not known come after all that are.
+    """
     core = state.core[0]
     this = state.jobs[job]
     site_index = state.pools[state.shapes[shape].pool].site
@@ -68,8 +73,10 @@ def score(state: State, job: int, shape: int) -> float:
     elif this.optimise == PRICE:
         carbon, price = 0.0, 1.0
     points = carbon * site.carbon / CARBON_SCALE_G_PER_KWH + price * site.price / PRICE_SCALE_EUR_PER_MWH
+    if site.known == 0:
+        points = UNKNOWN_POINTS
     if this.spread != NONE:
-        points += 1e6 * state.spread[this.spread, site_index]
+        points += SPREAD_POINTS * state.spread[this.spread, site_index]
     return points
 
 

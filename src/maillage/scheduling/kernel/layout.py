@@ -132,6 +132,7 @@ SITE = np.dtype(
         ("limit_mw", "i8"),  # IT power that fits under the limit; below 0 means none
         ("load_mw", "i8"),  # IT power with what is placed at its highest, idle nodes included
         ("idle_mw", "i8"),  # IT power with nothing placed
+        ("known", "i4"),  # 1 once its carbon and price have been told
         ("carbon", "f8"),
         ("price", "f8"),
     ],
