@@ -149,6 +149,27 @@ def test_a_network_file_is_checked_whole(tmp_path: Path) -> None:
     assert exit_code("network", "check", str(shipped)) == 0
 
 
+def test_a_network_file_that_is_no_text_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_bytes(b"name: caf\xe9\n")
+    assert exit_code("network", "check", str(path)) == 2
+    assert "UTF-8" in capsys.readouterr().err
+
+
+def test_a_zone_without_signals_is_told_by_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Path(__file__).parents[2] / "networks" / "laptop.yaml"
+    path = tmp_path / "network.yaml"
+    path.write_text(shipped.read_text().replace("zone: FR", "zone: QQ", 1))
+    assert exit_code("network", "check", str(path)) == 0
+    said = capsys.readouterr().err
+    assert "site paris: no recorded carbon for grid zone 'QQ'; recorded: FR" in said
+    assert "marseille" not in said
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell: str) -> None:
     assert "_MAILLAGE_COMPLETE" in said("completion", shell).stdout

@@ -28,15 +28,19 @@ def network() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
     """Read a network file and tell every problem at once; exit code 2 when there are any."""
+    from maillage.feeds.sites import recorded_feeds
+    from maillage.interfaces.folder import this_machine
     from maillage.network.loader import parse
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_bytes()
     except OSError as trouble:
         raise NotFound(f"{file} cannot be read ({trouble.strerror})") from None
-    found = parse(text, str(file))
+    found = parse(text, str(file), this_machine())
     pools = sum(len(site.pools) for site in found.sites)
     note(f"{file} is well: {found.name}, {len(found.sites)} sites, {pools} pools")
+    for site, why in recorded_feeds(found).missing.items():
+        note(f"but site {site}: {why}; its carbon, price and energy will be unknown")
 
 
 @click.command()
