@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
@@ -16,6 +18,7 @@ from fastapi.testclient import TestClient
 from starlette.types import Message
 
 from maillage.access.open import Access, open_access, prepare
+from maillage.control.archives import pack
 from maillage.control.store import Store
 from maillage.errors import Unreachable
 from maillage.interfaces.api.app import create_app
@@ -326,8 +329,23 @@ async def test_an_upload_that_breaks_off_leaves_nothing(line: Line, tmp_path: Pa
     assert not [message for message in sent if message.get("status", 500) < 400]
 
 
+def test_an_output_with_a_strange_name_is_listed_and_read_as_the_others(line: Line, tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name in (b"plain", b"caf\xe9", b"new\nline"):
+        Path(os.fsdecode(bytes(folder) + b"/" + name)).write_bytes(name)
+    packed = pack(folder)
+    answer = line.client.put(f"/api/v1/artifacts/{packed.digest}", content=packed.path.read_bytes())
+    assert answer.status_code == 201
+    line.service.kept["jown000000000a"]["outputs"] = {"artifact": packed.digest}
+    files = line.client.get("/api/v1/jobs/jown000000000a/outputs").json()["files"]
+    assert [file["path"] for file in files] == ["caf\\udce9", "new\\nline", "plain"]
+    for file, content in zip(files, (b"caf\xe9", b"new\nline", b"plain"), strict=True):
+        read = line.client.get(f"/api/v1/jobs/jown000000000a/outputs/{quote(file['path'])}")
+        assert read.status_code == 200 and read.content == content
+
+
 def test_outputs_are_listed_and_read_one_by_one(line: Line, tmp_path: Path) -> None:
-    from maillage.control.archives import pack
     from maillage.control.artifacts import put
 
     folder = tmp_path / "out"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maillage.control.archives import FolderChanged, entries, in_words, pack, read_entry, unpack
+from maillage.control.archives import FolderChanged, entries, in_words, pack, read_entry, shown, unpack
 from maillage.control.patterns import Patterns
 from maillage.errors import Invalid, NotFound, TooLarge
 
@@ -216,6 +216,22 @@ def test_files_in_an_archive_are_listed_and_read_in_place(folder: Path, tmp_path
 )
 def test_patterns_read_as_gitignore_does(pattern: str, name: str, is_folder: bool, expected: bool) -> None:
     assert Patterns([pattern]).matches(name, is_folder=is_folder) is expected
+
+
+def test_names_that_no_line_of_text_can_hold_are_shown_escaped(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    names = [b"plain.txt", b"caf\xe9", b"caf\\xe9", b"new\nline", b"new\\nline", "café".encode()]
+    for name in names:
+        Path(os.fsdecode(bytes(made) + b"/" + name)).write_bytes(name)
+    packed = pack(made, strict=False, into=tmp_path)
+    with packed.path.open("rb") as archive:
+        listed = [name for name, _ in entries(archive)]
+        assert len(set(listed)) == len(names) and {"plain.txt", "café", "new\\nline"} < set(listed)
+        assert all(name.isprintable() and name.encode() for name in listed)
+        for name in names:
+            archive.seek(0)
+            assert read_entry(archive, shown(os.fsdecode(name)))[1].read() == name
 
 
 def test_sizes_in_words() -> None:

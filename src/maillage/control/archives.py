@@ -11,6 +11,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -28,6 +29,7 @@ ALWAYS_IGNORED = (".git/", "__pycache__/", ".venv/", "node_modules/", ".DS_Store
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200_000
 _BLOCK = 1024 * 1024
+_NOT_PLAIN = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,17 +244,27 @@ class FolderChanged(UserError):
     """A file vanished or shrank while its folder was packed: pack again."""
 
 
+def shown(name: str) -> str:
+    """A name as one line of text that JSON and a URL can hold. Escaped as in Python, so that no two are
+    shown alike; a byte that is no UTF-8 stands as `\\udcXX`.
+
+    >>> shown("café/a b.txt"), shown("new\\nline")
+    ('café/a b.txt', 'new\\\\nline')
+    """
+    return _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
 def entries(archive: IO[bytes]) -> tuple[tuple[str, int], ...]:
-    """(path, bytes) of every regular file in an archive."""
+    """(path as `shown`, bytes) of every regular file in an archive."""
     with _open(archive) as tar:
-        return tuple((member.name, member.size) for member in tar if member.isreg())
+        return tuple((shown(member.name), member.size) for member in tar if member.isreg())
 
 
 def read_entry(archive: IO[bytes], name: str) -> tuple[int, IO[bytes]]:
-    """(bytes, stream) of one file in an archive, read in place. Raises NotFound."""
+    """(bytes, stream) of one file in an archive, named as `shown`, read in place. Raises NotFound."""
     tar = _open(archive)
     for member in tar:
-        if member.name == name and member.isreg():
+        if member.isreg() and shown(member.name) == name:
             stream = tar.extractfile(member)
             assert stream is not None
             return member.size, stream
