@@ -189,6 +189,21 @@ def test_jobs_are_listed_newest_first_page_by_page(store: Store) -> None:
     assert views.job_page(store, set(), None, None, 10, None) == {"items": [], "next": None}
 
 
+def test_a_list_says_of_a_running_job_that_its_site_cannot_be_seen(store: Store) -> None:
+    job, run = some_job(), None
+    with_job(store, job)
+    run = some_run(job)
+    job.state, job.site, job.runs, run.state = JobState.RUNNING, "paris", [run], RunState.UNREACHABLE
+    write(store, Changes(jobs={job.job_id: job}, new_runs={run.run_id: run}))
+    (shown,) = views.job_page(store, None, None, None, 10, None)["items"]
+    assert shown["state"] == "running"
+    assert shown["why"] == "site paris cannot be seen; the job may well be running there"
+    run.state = RunState.RUNNING
+    write(store, Changes(jobs={job.job_id: job}, runs={run.run_id: run}))
+    (shown,) = views.job_page(store, None, None, None, 10, None)["items"]
+    assert shown["why"] is None
+
+
 def test_a_name_means_the_live_job_or_the_newest(store: Store) -> None:
     for number, state in ((1, JobState.SUCCEEDED), (2, JobState.RUNNING), (3, JobState.FAILED)):
         with_job(store, some_job(number, state=state))

@@ -266,6 +266,16 @@ async def test_a_cut_line_is_silent_and_the_site_stops_what_asks_for_it(
     assert network.reports["jb.1"].state is RunState.RUNNING
 
 
+async def test_a_cut_is_lifted_by_one_of_no_time(network: Network, agent: Agent) -> None:
+    agent.cut(600.0)
+    await network.order(_bash("ja.1", "true"))
+    calls = network.calls
+    await asyncio.sleep(1.0)
+    assert network.calls == calls
+    agent.cut(0.0)
+    assert (await network.end_of("ja.1")).reason is EndReason.SUCCEEDED
+
+
 async def test_a_run_the_network_gave_up_is_ended_and_forgotten(
     network: Network, agent: Agent, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from maillage.control.records import Job
 from maillage.control.store import Store
 from maillage.errors import Conflict, Invalid, NotFound
 from maillage.units import is_job_id
-from maillage.workloads.lifecycle import JobState
+from maillage.workloads.lifecycle import JobState, RunState
 
 Json = dict[str, Any]
 Row = Mapping[str, Any] | sa.RowMapping
@@ -112,6 +112,14 @@ def job_from_store(store: Store, job_id: str) -> Json:
     return whole
 
 
+def _unseen(connection: sa.Connection, job_ids: list[str]) -> dict[str, str]:
+    """Job id -> site, of the jobs whose live run nobody can see."""
+    runs = tables.runs
+    query = sa.select(runs.c.job_id, runs.c.site).where(runs.c.job_id.in_(job_ids))
+    found = connection.execute(query.where(runs.c.state == RunState.UNREACHABLE.value))
+    return {row.job_id: row.site for row in found}
+
+
 def job_page(
     store: Store,
     projects: set[str] | None,
@@ -131,12 +139,16 @@ def job_page(
     specs: dict[bytes, Json] = {}
     with store.reader.connect() as connection:
         rows = connection.execute(query).mappings().all()
+        unseen = _unseen(connection, [row["job_id"] for row in rows])
     items = []
     for row in rows[:limit]:
         body = bytes(row["spec"])
         if body not in specs:
             specs[body] = orjson.loads(body)
-        items.append(job_json(row, specs[body]))
+        shown = job_json(row, specs[body])
+        if row["job_id"] in unseen:
+            shown["why"] = f"site {unseen[row['job_id']]} cannot be seen; the job may well be running there"
+        items.append(shown)
     return {"items": items, "next": items[-1]["id"] if len(rows) > limit else None}
 
 

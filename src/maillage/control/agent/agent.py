@@ -67,8 +67,11 @@ class Agent:
         return time.monotonic() - self._contact_s < 3 * _HOLD_S and self._contact_s > 0
 
     def cut(self, for_s: float) -> None:
-        """A drill: be silent for so long, as if the line were cut. Jobs run on."""
-        log.warning("line cut", site=self.site, for_s=for_s)
+        """A drill: be silent for so long, as if the line were cut. Jobs run on.
+
+        0 s lifts the cut before at once.
+        """
+        log.warning("line cut" if for_s > 0 else "line mended", site=self.site, for_s=for_s)
         self._line.cut(for_s)
 
     async def run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
@@ -60,6 +61,7 @@ class Line:
         self._headers = {"Authorization": f"Bearer {token}"}
         self._session: aiohttp.ClientSession | None = None
         self._silent_until_s = 0.0
+        self._changed = asyncio.Event()  # a cut was made longer or shorter: look again
         self._hanging_up: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Line:
@@ -70,8 +72,15 @@ class Line:
             await self._session.close()
 
     def cut(self, for_s: float) -> None:
-        """No call leaves, none is answered, for so long: those under way are dropped at once."""
+        """No call leaves, none is answered, for so long: those under way are dropped at once.
+
+        The newest cut counts; one of 0 s lifts the one before.
+        """
         self._silent_until_s = time.monotonic() + for_s
+        before, self._changed = self._changed, asyncio.Event()
+        before.set()
+        if for_s <= 0:
+            return
         if self._session is not None and self._session.connector is not None:
             self._hanging_up = asyncio.create_task(_hang_up(self._session.connector))
 
@@ -81,7 +90,8 @@ class Line:
 
     async def _open(self) -> aiohttp.ClientSession:
         while (left_s := self._silent_until_s - time.monotonic()) > 0:
-            await asyncio.sleep(left_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), left_s)
         connector = self._session.connector if self._session is not None else None
         if self._session is None or connector is None or connector.closed:
             if self._session is not None:

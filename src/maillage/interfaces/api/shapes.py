@@ -65,7 +65,7 @@ class LimitAsked(Asked):
 
 
 class CutAsked(Asked):
-    for_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+    for_s: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
 class OrgAsked(Asked):

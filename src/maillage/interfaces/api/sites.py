@@ -65,7 +65,7 @@ async def limit(site: str, body: shapes.LimitAsked, caller: Operator) -> JsonAns
 
 @router.post("/sites/{site}/cut", response_model=shapes.Site, operation_id="cutSite")
 async def cut(site: str, body: shapes.CutAsked, caller: Operator) -> JsonAnswer:
-    """A drill: the site's embedded agent is silent for a while. 409 where the agent is not embedded."""
+    """A drill: the site's embedded agent is silent for `for_s`; 0 ends it. 409 where it is not embedded."""
     await _operate(caller, site)
     caller.parts.cut(site, body.for_s)
     return JsonAnswer(await caller.parts.service.site(site))

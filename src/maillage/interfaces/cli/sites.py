@@ -151,21 +151,27 @@ def resume(client: Client, site: str, reason: str, fmt: str) -> None:
 @click.option(
     "--for",
     "for_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0, max=86_400),
     default=60.0,
     show_default=True,
-    help="Seconds.",
+    help="Seconds; 0 ends a cut at once.",
 )
 @assured
 @formatted(formats=SHOW_FORMATS)
 @connected
 def cut(client: Client, site: str, for_s: float, yes: bool, fmt: str) -> None:
-    """A drill: the site's embedded agent goes silent, as if its line were cut."""
-    confirm(f"Cut {site} off for {for_s:g} s?", yes)
+    """A drill: the site's embedded agent goes silent, as if its line were cut.
+
+    \b
+    Examples:
+      maillage site cut paris --for 40
+      maillage site cut paris --for 0      end the drill now
+    """
+    if for_s:
+        confirm(f"Cut {site} off for {for_s:g} s?", yes)
     _print(client.order_site(site, "cut", {"for_s": for_s}).raw, fmt)
-    note(
-        f"{site} is cut off for {for_s:g} s; what runs there runs on, and its jobs decide by `on_disconnect`"
-    )
+    told = f"is cut off for {for_s:g} s; what runs there runs on, and its jobs decide by `on_disconnect`"
+    note(f"{site} {told}" if for_s else f"the cut of {site} is over; its agent calls again at once")
 
 
 def _print(found: dict[str, Any], fmt: str) -> None:
