@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,29 @@ def test_a_wall_clock_that_jumps_loses_no_site(tmp_path: Path) -> None:
 
 
 # --- agents -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead_ms", [0, -3_600_000, 3_600_000])
+@pytest.mark.parametrize("told_its_start", [True, False])
+def test_a_sites_clock_may_be_wrong_and_the_runs_length_is_its_own(
+    story: Story, ahead_ms: int, told_its_start: bool
+) -> None:
+    job = story.rig.submit(spec(sites=["paris"]))[0]
+    run = story.sync("paris").orders[0].run_id
+    began_ms = story.rig.clock.now_ms()
+    start = {"state": RunState.RUNNING, "started_at_ms": began_ms + ahead_ms}
+    if told_its_start:
+        story.sync("paris", RunReport(run, **start))
+    story.rig.tick(90.0)
+    end = {"state": RunState.EXITED, "reason": EndReason.SUCCEEDED, "exit_codes": (0,)}
+    story.sync("paris", RunReport(run, **start | end, ended_at_ms=began_ms + ahead_ms + 60_000))
+    ended = story.job(job["id"])
+    told = ended["runs"][0]
+    lasted = datetime.fromisoformat(told["ended_at"]) - datetime.fromisoformat(told["started_at"])
+    assert lasted.total_seconds() == 60.0
+    assert views.instant(began_ms) <= told["started_at"] < told["ended_at"]
+    assert told["ended_at"] <= views.instant(story.rig.clock.now_ms())
+    assert ended["ended_at"] == told["ended_at"], "the job's end is its run's, not its report's arrival"
 
 
 def test_late_and_doubled_calls_change_nothing(story: Story) -> None:

@@ -96,7 +96,10 @@ def take_report(round_: Round, run: Run, report: RunReport) -> None:
         if run.stop is not None and reason is EndReason.FAILED:
             reason = run.stop  # it was told to stop: dying of that is no failure
         facts |= {"exit_codes": report.exit_codes, "output": report.output}
-        facts |= {"metered_cpu_s": report.metered_cpu_s, "ended_ms": _ended_ms(run, report, round_.at_ms)}
+        facts |= {
+            "metered_cpu_s": report.metered_cpu_s,
+        }
+        facts["ended_ms"] = _ended_ms(run, report, facts.get("started_ms", run.started_ms), round_.at_ms)
         end_run(round_, run, reason, report.message, facts)
     elif report.state in _LIVE_AT_SITE:
         _note_state(round_, run, report.state, facts | {"metered_cpu_s": report.metered_cpu_s})
@@ -109,7 +112,7 @@ def _news(run: Run, report: RunReport, at_ms: int) -> dict[str, Any]:
     """What the report says that we did not know, of what is worth an entry."""
     news: dict[str, Any] = {}
     if report.started_at_ms and not run.started_ms:
-        news["started_ms"] = min(max(report.started_at_ms, run.assigned_ms), at_ms)
+        news["started_ms"] = max(min(report.started_at_ms, at_ms - _lasted_ms(report)), run.assigned_ms)
     if report.checkpoint and report.checkpoint != run.checkpoint:
         news["checkpoint"] = report.checkpoint
         news["checkpoint_ms"] = min(report.checkpoint_at_ms or at_ms, at_ms)
@@ -120,9 +123,19 @@ def _news(run: Run, report: RunReport, at_ms: int) -> dict[str, Any]:
     return news
 
 
-def _ended_ms(run: Run, report: RunReport, at_ms: int) -> int:
-    """The site's own instant, between what we know before and after it: clocks differ."""
-    return min(max(report.ended_at_ms or at_ms, run.started_ms or run.assigned_ms), at_ms)
+def _lasted_ms(report: RunReport) -> int:
+    """By the site's clock alone; 0 for what it does not say."""
+    if not report.started_at_ms or not report.ended_at_ms:
+        return 0
+    return max(0, report.ended_at_ms - report.started_at_ms)
+
+
+def _ended_ms(run: Run, report: RunReport, started_ms: int, at_ms: int) -> int:
+    """The site's own instant, between what we know before and after it. Clocks differ: how long the
+    run lasted is the site's word, when it began is ours."""
+    lasted_ms = _lasted_ms(report)
+    ended_ms = started_ms + lasted_ms if started_ms and lasted_ms else report.ended_at_ms or at_ms
+    return min(max(ended_ms, started_ms or run.assigned_ms), at_ms)
 
 
 def _note_state(round_: Round, run: Run, state: RunState, facts: dict[str, Any]) -> None:

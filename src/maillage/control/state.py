@@ -285,6 +285,7 @@ class State:
         if state is not JobState.PENDING:
             job.output = run.output
             self._end_job(job, state, reason, at_ms)
+            job.ended_ms = run.ended_ms  # not the instant at which its report arrived
             return
         self._move(job, state)
         job.reason, job.site = reason.value, ""
