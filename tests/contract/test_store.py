@@ -143,7 +143,7 @@ def test_jobs_and_runs_are_written_and_changed(store: Store) -> None:
     assert shown["receipt"] == {"wait_s": 1}
     assert shown["runs"][0]["exit_codes"] == [0, 0]
     assert shown["runs"][0]["placement"] == [[0, 1]]
-    assert store.output(job.job_id) == ""
+    assert store.outputs(job.job_id) == [(job.job_id, "", "")]
     assert views.site_of_run(store, run.run_id) == "paris"
 
 
@@ -220,8 +220,11 @@ def test_a_name_means_the_live_job_or_the_newest(store: Store) -> None:
 def test_an_array_is_found_by_its_first(store: Store) -> None:
     first = job_id(1_700_000_000_000, 1)
     for number in (1, 2, 3):
-        with_job(store, some_job(number, array_id=first, array_index=number - 1))
-    assert store.array_ids(first) == [job_id(1_700_000_000_000, number) for number in (1, 2, 3)]
+        with_job(store, some_job(number, array_id=first, array_index=number - 1, output=f"sha256:{number}"))
+    one, two, three = ids = [job_id(1_700_000_000_000, number) for number in (1, 2, 3)]
+    assert store.array_ids(first) == ids
+    assert store.outputs(first) == [(one, "0", "sha256:1"), (two, "1", "sha256:2"), (three, "2", "sha256:3")]
+    assert store.outputs(two) == [(two, "", "sha256:2")]
     assert len(store.job_states(first)) == 3
     assert store.job_states(job_id(1_700_000_000_000, 2)).keys() == {job_id(1_700_000_000_000, 2)}
 
