@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maillage.control.archives import FolderChanged, entries, in_words, pack, read_entry, shown, unpack
+from maillage.control.archives import FolderChanged, entries, in_words, look, pack, read_entry, shown, unpack
 from maillage.control.patterns import Patterns
 from maillage.errors import Invalid, NotFound, TooLarge
 
@@ -84,6 +84,26 @@ def test_a_symlink_that_leads_outside_is_refused_by_name(folder: Path, tmp_path:
     lenient = pack(folder, into=tmp_path, strict=False)
     assert lenient.skipped == ("escape: a symlink that leads outside",)
     assert not list(tmp_path.glob("maillage-*.tar"))[1:]  # the refused one left nothing behind
+
+
+def test_all_symlinks_that_lead_outside_are_named_at_once(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "data/two", "three"):
+        (folder / name).symlink_to("/etc/hostname")
+    for work in (pack, look):
+        with pytest.raises(Invalid) as refused:
+            work(folder)
+        assert all(
+            f"{folder / name} is a symlink" in str(refused.value) for name in ("one", "data/two", "three")
+        )
+
+
+def test_a_look_refuses_and_leaves_out_what_packing_does(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    assert look(folder) == ("pipe: not a file, folder or symlink",)
+    with (folder / "data" / "huge.bin").open("wb") as file:
+        file.truncate(10 * 1024**3)
+    with pytest.raises(TooLarge, match="Biggest: data/"):
+        look(folder)
 
 
 def test_a_chain_of_symlinks_that_leads_outside_is_refused(folder: Path, tmp_path: Path) -> None:

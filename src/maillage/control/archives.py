@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from maillage.control.patterns import Patterns
 from maillage.errors import Invalid, NotFound, TooLarge, UserError
@@ -28,6 +28,7 @@ IGNORE_FILE = ".maillageignore"
 ALWAYS_IGNORED = (".git/", "__pycache__/", ".venv/", "node_modules/", ".DS_Store")
 MAX_BYTES = 2 * 1024**3
 MAX_FILES = 200_000
+ESCAPES_TOLD = 50
 _BLOCK = 1024 * 1024
 _NOT_PLAIN = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -87,20 +88,48 @@ def pack(
     `strict` a symlink that leads outside is refused by name, otherwise it is left out and told in
     `skipped`. Raises UserError (NotFound, Invalid, TooLarge) for what a person can mend.
     """
+    entries, skipped = _chosen(folder, ignore, keep, max_bytes, strict)
+    return _write(entries, skipped, into)
+
+
+def look(folder: Path) -> tuple[str, ...]:
+    """What `pack` would leave out of the folder, without packing it. Refuses what `pack` refuses by sight."""
+    return _chosen(folder, (), ("**",), MAX_BYTES, strict=True)[1]
+
+
+def _chosen(
+    folder: Path, ignore: Sequence[str], keep: Sequence[str], max_bytes: int, strict: bool
+) -> tuple[list[_Entry], tuple[str, ...]]:
+    """What travels, in the archive's order, and what is left out because it cannot."""
     if not folder.is_dir():
         raise NotFound(f"{folder} is not a folder")
     patterns = Patterns((*ALWAYS_IGNORED, *_ignore_lines(folder), *ignore))
     kept = None if "**" in keep else Patterns(keep)
     skipped: list[str] = []
+    escapes: list[str] = []
     entries = [
         entry
-        for entry in _walk(folder, folder.resolve(), patterns, skipped, strict)
+        for entry in _walk(folder, folder.resolve(), patterns, skipped, escapes)
         if kept is None
         or (not stat.S_ISDIR(entry.info.st_mode) and kept.matches(entry.name, is_folder=False))
     ]
+    if strict and escapes:
+        _refuse_escapes(folder, escapes)
+    skipped += [f"{name}: a symlink that leads outside" for name in escapes]
     _refuse_too_large(folder, entries, max_bytes)
     entries.sort(key=lambda entry: os.fsencode(entry.name))
-    return _write(entries, tuple(skipped), into)
+    return entries, tuple(skipped)
+
+
+def _refuse_escapes(folder: Path, escapes: Sequence[str]) -> NoReturn:
+    told = [
+        f"{folder / name} is a symlink that leads outside the folder (to {os.readlink(folder / name)})"  # noqa: PTH115
+        for name in sorted(escapes)
+    ]
+    more = [f"and {len(told) - ESCAPES_TOLD} more"] if len(told) > ESCAPES_TOLD else []
+    mend = f"copy {'its target' if len(told) == 1 else 'their targets'} in, or name "
+    mend += f"{'it' if len(told) == 1 else 'them'} in {IGNORE_FILE}"
+    raise Invalid("\n".join([*told[:ESCAPES_TOLD], *more]) + f"; {mend}")
 
 
 def _ignore_lines(folder: Path) -> list[str]:
@@ -113,7 +142,7 @@ def _ignore_lines(folder: Path) -> list[str]:
 
 
 def _walk(
-    folder: Path, root: Path, patterns: Patterns, skipped: list[str], strict: bool, prefix: str = ""
+    folder: Path, root: Path, patterns: Patterns, skipped: list[str], escapes: list[str], prefix: str = ""
 ) -> Iterator[_Entry]:
     try:
         children = list(os.scandir(folder))
@@ -134,20 +163,15 @@ def _walk(
             continue
         if stat.S_ISDIR(info.st_mode):
             yield _Entry(name, path, info)
-            yield from _walk(path, root, patterns, skipped, strict, name + "/")
+            yield from _walk(path, root, patterns, skipped, escapes, name + "/")
         elif stat.S_ISREG(info.st_mode):
             yield _Entry(name, path, info)
         elif stat.S_ISLNK(info.st_mode):
             link = _inside_link(path, root)
             if link:
                 yield _Entry(name, path, info, link)
-            elif strict:
-                raise Invalid(
-                    f"{path} is a symlink that leads outside the folder (to {os.readlink(path)}); "  # noqa: PTH115
-                    f"copy its target in, or name it in {IGNORE_FILE}"
-                )
             else:
-                skipped.append(f"{name}: a symlink that leads outside")
+                escapes.append(name)
         else:
             skipped.append(f"{name}: not a file, folder or symlink")
 

@@ -113,6 +113,7 @@ def _quote(client: Client, found: list[Submission], fmt: str) -> None:
     quotes, shown = [], []
     for item in found:
         if item.kind == "job":
+            _tell_left_out(item.look())
             spec = {key: value for key, value in item.spec.items() if key != "workdir"}  # nothing is sent
             quotes.append(client.quote(spec))
             shown.append({"job": item.name or "-", **quotes[-1]})
@@ -136,6 +137,7 @@ def _submit_all(client: Client, found: list[Submission], key: str | None) -> lis
                     if item.kind == "endpoint"
                     else client.drive(ready.submit(client, key))
                 )
+            _tell_left_out(ready.left_out)
         except Exception:
             if done:
                 note(f"submitted before that: {', '.join(_label(kind, info) for kind, info in done)}")
@@ -147,6 +149,13 @@ def _submit_all(client: Client, found: list[Submission], key: str | None) -> lis
         if kept := kept_only(item.spec):
             note(f"  {' and '.join(kept)}: kept, not yet acted on")
     return done
+
+
+def _tell_left_out(names: tuple[str, ...]) -> None:
+    from maillage.control.archives import shown
+
+    for name in names:
+        note(f"left out of the work folder: {shown(name)}")
 
 
 @contextmanager

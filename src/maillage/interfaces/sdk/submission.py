@@ -32,6 +32,7 @@ class Submission:
     spec: Json
     folder: Path
     source: str = ""
+    left_out: tuple[str, ...] = ()  # of the work folder, once it was brought: what cannot travel
 
     @property
     def name(self) -> str:
@@ -58,15 +59,33 @@ class Submission:
     def deploy(self, client: Operations) -> Plan[EndpointInfo]:
         return (yield from Operations.deploy.plan(client, self.spec, self.source))
 
-    def _bring(self, client: Operations, workdir: str) -> Plan[str]:
-        if workdir.startswith("sha256:"):
-            return workdir
+    def look(self) -> tuple[str, ...]:
+        """What of the work folder would be left out; refuses the folder as `submit` does. Nothing is sent."""
+        folder = self._work_folder()
+        if folder is None:
+            return ()
+        from maillage.control.archives import look
+
+        return look(folder)
+
+    def _work_folder(self) -> Path | None:
+        """The folder to bring; None where there is none, or it is at the network already."""
+        workdir = str(self.spec.get("workdir") or "")
+        if not workdir or workdir.startswith("sha256:"):
+            return None
         folder = (self.folder / Path(workdir).expanduser()).absolute()
         if not folder.is_dir():
             raise NotFound(f"workdir: there is no folder {folder}")
+        return folder
+
+    def _bring(self, client: Operations, workdir: str) -> Plan[str]:
+        folder = self._work_folder()
+        if folder is None:
+            return workdir
         from maillage.control.archives import pack
 
         packed = pack(folder)
+        self.left_out = packed.skipped
         try:
             yield from Operations.upload.plan(client, packed.digest, packed.path)
         finally:
