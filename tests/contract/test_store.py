@@ -217,6 +217,13 @@ def test_a_name_means_the_live_job_or_the_newest(store: Store) -> None:
         views.job_id_of(store, ids[1], {"other"})
 
 
+def test_a_live_job_is_found_behind_any_number_of_ended_ones(store: Store) -> None:
+    with_job(store, some_job(1, state=JobState.RUNNING))
+    for number in range(2, 120):
+        with_job(store, some_job(number, state=JobState.SUCCEEDED))
+    assert views.job_id_of(store, "work", None) == job_id(1_700_000_000_000, 1)
+
+
 def test_an_array_is_found_by_its_first(store: Store) -> None:
     first = job_id(1_700_000_000_000, 1)
     for number in (1, 2, 3):

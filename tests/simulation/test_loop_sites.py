@@ -158,6 +158,25 @@ def test_an_array_is_one_job_per_element(story: Story) -> None:
 # --- dependencies -----------------------------------------------------------------------------------
 
 
+def test_an_array_is_cancelled_as_one(story: Story) -> None:
+    first = story.rig.submit(spec(array=40))[0]["id"]
+    story.sync("paris")
+    story.end("paris", f"{first}.1")
+    assert views.job_id_of(story.rig.store, "work", None) == first
+    assert story.job(first)["array_states"]["succeeded"] == 1
+    assert story.job(views.element_that_waits(story.rig.store, first))["state"] == "pending"
+    story.rig.cancel(first)
+    story.pass_s(1, "paris", "lyon")
+    elements = [story.job(one) for one in story.job(first)["array"]]
+    live = [one for one in elements[1:] if one["state"] != "cancelled"]
+    assert len(elements) == 40 and all(one["runs"][-1]["state"] != "exited" for one in live)
+    stopping = [run.stop for run in story.rig.plane.loop.state.runs.values()]
+    assert len(stopping) == len(live) and all(stop is EndReason.CANCELLED for stop in stopping)
+    before = story.offset
+    story.rig.cancel(elements[-1]["id"])
+    assert story.offset == before, "asking again changes nothing"
+
+
 def test_what_comes_after_waits_and_gets_the_outputs(story: Story) -> None:
     wanted = (spec("make"), spec("use", after=["make"], inputs=[{"job": "make", "to": "data"}]))
     made, used = story.rig.submit(*wanted)

@@ -194,8 +194,15 @@ def submit_replica(round_: Round, ids: JobIds, endpoint: EndpointRecord, spec: E
 
 
 def cancel(round_: Round, wanted: str, user: str, message: str = "") -> None:
-    """Ask for the end of a job. Asking again, also after it came, changes nothing. Raises Conflict when
-    it has ended in another way."""
+    """Ask for the end of a job, or of all live elements of the array that it is the first of. Asking
+    again, also after it came, changes nothing. Raises Conflict when it has ended in another way."""
+    live = [job for job in round_.state.jobs.values() if not job.state.ended]
+    elements = [job.job_id for job in live if job.array_id == wanted]
+    for one in elements or [wanted]:
+        _cancel_one(round_, one, user, message)
+
+
+def _cancel_one(round_: Round, wanted: str, user: str, message: str) -> None:
     if _state(round_, wanted) is JobState.CANCELLED:
         return
     job = _live(round_, wanted, "cancel")

@@ -130,8 +130,12 @@ class JobCases(Asking):
         await asyncio.to_thread(work_out)
 
     async def why(self, job_id: str) -> Json:
-        """{reason, detail, mend, expected_start}; for a job that does not wait, what it does instead."""
+        """{reason, detail, mend, expected_start}; for a job that does not wait, what it does instead.
+        For the first of an array it is about an element that waits, if any does."""
         job = await self.job(job_id, None)
+        if job.get("array"):
+            job_id = await asyncio.to_thread(views.element_that_waits, self._plane.store, job_id)
+            job = await self.job(job_id, None)
         if job["state"] == JobState.PENDING:
             core, now_s = await self.do(_copy_core)
             found = await asyncio.to_thread(explain.why, core, job_id, now_s)
@@ -157,7 +161,8 @@ class JobCases(Asking):
         return [_event_json(entries[offset], job["id"]) for offset in sorted(entries)]
 
     async def cancel(self, job_id: str, user: str) -> Json:
-        """Ask for the end of a job; returns the Job. Ended already, and not by being cancelled: Conflict."""
+        """Ask for the end of a job (all live elements, for the first of an array); returns the Job.
+        Ended already, and not by being cancelled: Conflict."""
         await self.do(partial(intake.cancel, wanted=job_id, user=user))
         return await self.job(job_id, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -108,7 +109,9 @@ def job_from_store(store: Store, job_id: str) -> Json:
     receipt = orjson.loads(row["receipt"]) if row["receipt"] else None
     whole = job_json(row, spec) | {"spec": spec, "runs": attempts, "receipt": receipt}
     if row["array_id"] == job_id:
-        whole["array"] = store.array_ids(job_id)
+        states = {one: state for one, (_, state) in store.job_states(job_id).items()}
+        whole["array"] = list(states)
+        whole["array_states"] = dict(Counter(states.values()))
     return whole
 
 
@@ -171,24 +174,35 @@ def _conditions(
 
 
 def job_id_of(store: Store, ref: str, projects: set[str] | None) -> str:
-    """The id that `ref` means: an id, a live job's name, or else the newest of that name.
+    """The id that `ref` means: an id, a live job's name, or else the newest of that name. An array
+    goes by the id of its first.
 
-    Raises NotFound, and Conflict where several live jobs have the name.
+    Raises NotFound, and Conflict where several live jobs (an array counts as one) have the name.
     """
     jobs = tables.jobs
-    by_ref = jobs.c.job_id == ref if is_job_id(ref) else jobs.c.name == ref
-    query = sa.select(jobs.c.job_id, jobs.c.state).where(by_ref, *_conditions(projects, None, None))
+    if is_job_id(ref):
+        by_ref, one = jobs.c.job_id == ref, sa.label("one", jobs.c.job_id)
+    else:
+        of_array = sa.func.nullif(jobs.c.array_id, "")
+        by_ref, one = jobs.c.name == ref, sa.func.coalesce(of_array, jobs.c.job_id).label("one")
+    query = sa.select(one).where(by_ref, *_conditions(projects, None, None))
+    query = query.distinct().order_by(sa.desc("one"))
     with store.reader.connect() as connection:
-        rows = connection.execute(query.order_by(jobs.c.job_id.desc()).limit(100)).all()
-    found: list[str] = [row.job_id for row in rows]
-    live: list[str] = [row.job_id for row in rows if row.state in _LIVE]
+        live = list(connection.execute(query.where(jobs.c.state.in_(_LIVE))).scalars())
+        found = live or list(connection.execute(query.limit(1)).scalars())
     if len(live) > 1:
         raise Conflict(f"{len(live)} live jobs are named {ref!r}: {', '.join(live[:5])}; give an id")
-    if live:
-        return live[0]
     if found:
-        return found[0]
+        return str(found[0])
     raise NotFound(f"no job {ref!r}; `maillage job list` shows those there are")
+
+
+def element_that_waits(store: Store, array_id: str) -> str:
+    """Of an array: the first element that is pending, or else that is live, or else the first of all."""
+    states = {one: state for one, (_, state) in store.job_states(array_id).items()}
+    order = (JobState.PENDING.value, *_LIVE)
+    waits = (one for wanted in order for one, state in states.items() if state == wanted)
+    return next(waits, array_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 from maillage.errors import TimedOut
-from maillage.interfaces.sdk.results import EndpointInfo, JobInfo, Json, Page, SiteInfo, Why
+from maillage.interfaces.sdk.results import ENDED, EndpointInfo, JobInfo, Json, Page, SiteInfo, Why
 from maillage.interfaces.sdk.wire import Answer, Call, Pause, Plan, delete, get, given, post, segment, send
 
 P = ParamSpec("P")
@@ -135,12 +135,12 @@ class Operations:
 
     @operation
     def wait(self, job: str, timeout_s: float | None = None) -> Plan[JobInfo]:
-        """The job once it has ended. Raises TimedOut after `timeout_s`; the job itself goes on."""
+        """The job (all of an array) once it has ended. Raises TimedOut after `timeout_s`; it goes on."""
         give_up = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.05
         while True:
             info = JobInfo.read((yield from self._send(get(f"/jobs/{segment(job)}"))).json())
-            if info.ended:
+            if info.ended and all(state in ENDED for state in info.raw.get("array_states", ())):
                 return info
             left_s = pause_s if give_up is None else give_up - time.monotonic()
             if left_s <= 0:
