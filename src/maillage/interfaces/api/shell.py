@@ -7,6 +7,7 @@ Binary frames are what the terminal says, text frames are notes (`{"resize": [ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 from fastapi import Query, WebSocket
@@ -65,8 +66,9 @@ async def _join(websocket: WebSocket, end: End) -> None:
         inward.cancel()
         outward.cancel()
         await asyncio.gather(inward, outward, return_exceptions=True)
-    if websocket.application_state is WebSocketState.CONNECTED:
-        await websocket.close()
+    if websocket.application_state is websocket.client_state is WebSocketState.CONNECTED:
+        with contextlib.suppress(RuntimeError, WebSocketDisconnect):  # the peer left in this very moment
+            await websocket.close()
 
 
 async def _inward(websocket: WebSocket, end: End) -> None:
