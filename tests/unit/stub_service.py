@@ -45,10 +45,15 @@ class StubService(Service):
         self.changes: asyncio.Queue[int] = asyncio.Queue()
         self.texts: list[tuple[bytes, bool]] = [(b"hello\n", True)]
         self.died: BaseException | None = None
+        self.refused: UserError | None = None
 
     @property
     def failure(self) -> BaseException | None:
         return self.died
+
+    @property
+    def refusing(self) -> UserError | None:
+        return self.refused
 
     def stop_holding(self) -> None:
         pass  # no call is held here

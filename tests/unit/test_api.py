@@ -432,6 +432,10 @@ def test_health_says_what_is_missing(tmp_path: Path) -> None:
     assert answer.status_code == 503 and answer.json() == {"ready": False, "waiting_for": ["site paris"]}
     waiting.clear()
     assert line.anonymous().get("/healthz").status_code == 200
+    line.service.refused = Unreachable("the disk is full")
+    answer = line.anonymous().get("/healthz")
+    assert answer.status_code == 503 and "room to write" in answer.json()["waiting_for"][0]
+    line.service.refused = None
     line.service.died = RuntimeError("x")
     assert line.anonymous().get("/healthz").status_code == 503
     line.store.close()

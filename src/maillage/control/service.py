@@ -26,7 +26,7 @@ from maillage.control.plane import Plane
 from maillage.control.round import Round
 from maillage.control.sitecases import SiteCases
 from maillage.control.store import Store
-from maillage.errors import Invalid
+from maillage.errors import Invalid, UserError
 from maillage.feeds.recorded import Signals
 from maillage.network.model import Network
 from maillage.scheduling.policy import DEFAULT, Policy
@@ -102,6 +102,11 @@ class Service(JobCases, SiteCases, EndpointCases):
         """What ended the loop thread, if it died of a fault of ours; the server must then exit."""
         return self._thread.failure
 
+    @property
+    def refusing(self) -> UserError | None:
+        """Why nothing can be written now (a full disk, a database that is away); None while all is well."""
+        return self._plane.loop.refusing
+
     # --- the whole -------------------------------------------------------------------------------
 
     def subscribe(self) -> AsyncIterator[int]:
@@ -136,7 +141,7 @@ class Service(JobCases, SiteCases, EndpointCases):
                 "rounds": self._plane.loop.rounds,
             }
 
-        refusing = self._plane.loop.refusing
+        refusing = self.refusing
         about = {
             "version": __version__,
             "network": self._plane.network.name,

@@ -19,11 +19,13 @@ _TEXT = "text/plain; version=0.0.4; charset=utf-8"
     "/healthz", operation_id="getHealth", dependencies=[open_to_all("says only whether the process is well")]
 )
 async def healthz(request: Request) -> JsonAnswer:
-    """200 when the loop runs and every embedded agent has synced; 503 with what is missing."""
+    """200 when the loop runs, can write, and every embedded agent has synced; 503 with what is missing."""
     parts = parts_of(request)
     unready = parts.unready()
     if parts.service.failure is not None:
         unready = [f"the loop has ended: {type(parts.service.failure).__name__}", *unready]
+    if parts.service.refusing is not None:
+        unready = ["room to write: everything that would change the network is refused", *unready]
     body = {"ready": not unready, "waiting_for": unready}
     return JsonAnswer(body, status_code=503 if unready else 200)
 
