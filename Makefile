@@ -25,7 +25,7 @@ check: $(READY)  ## under a minute: style, types, contracts, tidiness, unit test
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest tests/unit tests/laws tests/golden tests/simulation --seeds $(SEEDS)
+	$(PY) -m pytest -n 2 tests/unit tests/laws tests/golden tests/simulation --seeds $(SEEDS)
 
 test: $(READY)  ## all that CI runs: check, then every tier on real engines, stores, models, browser
 	tools/setup.sh --system
