@@ -134,6 +134,13 @@ def test_what_a_finished_run_leaves_behind_ends_with_it(rig: Rig) -> None:
     rig.none_left()
 
 
+def test_a_service_that_ends_is_told_with_its_own_last_line(rig: Rig) -> None:
+    rig.python("import sys; print('loading'); sys.exit('maillage replica: no such model; pip install it')")
+    ended = rig.wait()
+    assert ended.reason is EndReason.FAILED
+    assert ended.message == "worker 0 exited with code 1: no such model; pip install it"
+
+
 def test_one_worker_fails_and_the_fled_of_all_end(rig: Rig) -> None:
     rig.python(
         FLEE + "import sys; time.sleep(0.3); sys.exit(7) if os.environ['RANK'] == '1' else time.sleep(600)",

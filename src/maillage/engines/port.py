@@ -16,6 +16,8 @@ from maillage.workloads.lifecycle import EndReason, RunState
 if TYPE_CHECKING:
     from subprocess import Popen
 
+SERVICE_SAYS = "maillage replica: "  # begins the line in which a service says why it ends
+
 
 @dataclass(frozen=True, slots=True)
 class PoolCapacity:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maillage.engines.port import SERVICE_SAYS
 from maillage.errors import Invalid, NotFound, TimedOut, UserError
 from maillage.serving.model import model_file
 
@@ -145,7 +146,7 @@ def serve(environment: dict[str, str]) -> None:
     wait_healthy(port, HEALTHY_WITHIN_S)
     announce(file, port)
     sys.stderr.write(
-        f"maillage replica: {service.model_name} ready on port {port} in {time.monotonic() - begun_s:.2f} s\n"
+        f"{SERVICE_SAYS}{service.model_name} ready on port {port} in {time.monotonic() - begun_s:.2f} s\n"
     )
     sys.stderr.flush()
     ending.join()
@@ -156,7 +157,7 @@ def main() -> None:
         serve(dict(os.environ))
     except UserError as error:
         message = " ".join(str(error).split())
-        sys.stderr.write(f"maillage replica: {message}\n")
+        sys.stderr.write(f"{SERVICE_SAYS}{message}\n")
         sys.stderr.flush()
         # The thread that waits for a signal, and perhaps the engine's, must not hold the end up.
         os._exit(error.exit_code)

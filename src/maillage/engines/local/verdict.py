@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 from maillage.engines.local import output
 from maillage.engines.local.records import RunFolder
+from maillage.engines.port import SERVICE_SAYS
 from maillage.workloads.lifecycle import EndReason
 
 _FULL_BYTES = 64 * 1024  # less than this free is a full disk
 _NEARLY_FULL = 0.05  # with the job's own word for it, so is less than this share
+_SAID_CHARACTERS = 500
 _FULL_WORDS = (b"No space left on device", b"Disk quota exceeded", b"File too large")
 
 
@@ -72,7 +74,8 @@ def judge(
         return Verdict(EndReason.OUT_OF_MEMORY, f"{how}: the machine ran out of memory")
     if disk_was_full or code == -signal.SIGXFSZ or _disk_is_full(folder, rank):
         return Verdict(EndReason.DISK_FULL, f"{how}: the site's disk is full")
-    return Verdict(EndReason.FAILED, how)
+    said = _service_says(folder, rank)
+    return Verdict(EndReason.FAILED, f"{how}: {said}" if said else how)
 
 
 def _in_words(code: int) -> str:
@@ -93,6 +96,14 @@ def _disk_is_full(folder: RunFolder, rank: int) -> bool:
     if free_bytes > _NEARLY_FULL * disk.f_blocks * disk.f_frsize:
         return False
     return any(words in _last_words(folder, rank) for words in _FULL_WORDS)
+
+
+def _service_says(folder: RunFolder, rank: int) -> str:
+    """Why a service says that it ended; "" for a job, or one that did not say."""
+    lines = _last_words(folder, rank).decode("utf-8", "replace").rstrip().splitlines()
+    if not lines or not lines[-1].startswith(SERVICE_SAYS):
+        return ""
+    return lines[-1].removeprefix(SERVICE_SAYS)[:_SAID_CHARACTERS]
 
 
 def _last_words(folder: RunFolder, rank: int, size: int = 4096) -> bytes:
