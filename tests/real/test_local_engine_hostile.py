@@ -330,6 +330,16 @@ def test_output_that_fills_the_disk_does_not_end_the_run_by_itself(small_disk: P
         assert rig.wait().reason is EndReason.SUCCEEDED
 
 
+def test_output_that_a_full_disk_does_not_take_is_told(small_disk: Path) -> None:
+    for rig in _rig(small_disk / "runs"):
+        rig.start(script='dd if=/dev/zero of="$MAILLAGE_OUTPUT_DIR/x" 2> /dev/null; seq 100000; true')
+        ended = rig.wait()
+        assert ended.reason is EndReason.SUCCEEDED and ended.exit_codes == (0,)
+        kept_bytes = len(rig.log())
+        said = f"worker 0's output after byte {kept_bytes} could not be kept: the disk is full"
+        assert ended.message == said
+
+
 def test_a_file_size_limit_counts_as_a_full_disk(plain: Rig) -> None:
     plain.python(
         "import resource, os; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"

@@ -16,7 +16,7 @@ class Capture:
         self, folder: Path, worker: int, segment_bytes: int = SEGMENT_BYTES, kept: int = SEGMENTS_KEPT
     ) -> None:
         self._folder = str(folder)
-        self._worker = worker
+        self.worker = worker
         self._segment_bytes = segment_bytes
         self._kept = kept
         self._segments: list[int] = []
@@ -25,14 +25,14 @@ class Capture:
         self._open_next()
 
     def _open_next(self) -> None:
-        path = segment_path(self._folder, self._worker, self.total_bytes)
+        path = segment_path(self._folder, self.worker, self.total_bytes)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = descriptor
         self._segments.append(self.total_bytes)
         while len(self._segments) > self._kept:
-            os.unlink(segment_path(self._folder, self._worker, self._segments.pop(0)))  # noqa: PTH108
+            os.unlink(segment_path(self._folder, self.worker, self._segments.pop(0)))  # noqa: PTH108
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)

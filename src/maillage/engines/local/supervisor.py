@@ -45,6 +45,7 @@ class Supervisor:
         self.exit_codes = [-1] * len(plan.ranks)
         self.captures: dict[int, Capture] = {}  # by the pipe's reading end
         self.disk_was_full = False
+        self.lost_output: dict[int, int] = {}  # worker -> bytes kept when the disk first took no more
         self.started_at_ms = 0
         self.verdict: Verdict | None = None  # why it is being ended; None while it runs
         self.kill_at_s = 0.0
@@ -189,8 +190,10 @@ class Supervisor:
             return
         try:
             self.captures[reading].write(data)
-        except OSError:  # a full disk: the job's output is lost, the job is told apart by it
+        except OSError:  # a full disk: the job goes on, and its message says what was lost
             self.disk_was_full = True
+            capture = self.captures[reading]
+            self.lost_output.setdefault(capture.worker, capture.total_bytes)
         now_s = time.monotonic()
         self.bell_due_s = min(self.bell_due_s, max(now_s, self.bell_rung_s + _BELL_EVERY_S))
 
@@ -286,13 +289,21 @@ class Supervisor:
         usage = os.times()
         return {
             "reason": verdict.reason.value,
-            "message": verdict.message,
+            "message": "; ".join(filter(None, (verdict.message, self._said_of_lost_output()))),
             "started_at_ms": self.started_at_ms,
             "ended_at_ms": time.time_ns() // 1_000_000,
             "exit_codes": self.exit_codes,
             "enforced": self.groups.enforced,
             "cpu_s": round(max(self.groups.cpu_s(), usage.children_user + usage.children_system), 3),
         }
+
+    def _said_of_lost_output(self) -> str:
+        if not self.lost_output:
+            return ""
+        worker, kept_bytes = min(self.lost_output.items())
+        what = f"worker {worker}'s output after byte {kept_bytes} could not be kept: the disk is full"
+        others = len(self.lost_output) - 1
+        return f"{what} (nor that of {others} more)" if others else what
 
     def _ring(self, what: str) -> None:
         """Tell the engine, if one listens, that there is something to look at."""
