@@ -53,6 +53,16 @@ def test_the_migrations_make_the_tables_that_the_code_means(store: Store) -> Non
         assert compare_metadata(MigrationContext.configure(db), metadata) == []
 
 
+def test_a_store_that_takes_nothing_keeps_nobody_out(access: Access, store: Store, tmp_path: Path) -> None:
+    @sa.event.listens_for(store.engine, "begin")
+    def refuse(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+
+    assert access.tokens.authenticate(admin_token(tmp_path)).user == "admin"
+    with pytest.raises(sa.exc.OperationalError):
+        access.tokens.issue(name="another", user="admin")
+
+
 def test_a_second_start_changes_nothing(access: Access, tmp_path: Path) -> None:
     before = admin_token(tmp_path), len(access.tokens.listed()), access.people.operators()
     prepare(access, tmp_path, ["paris", "mulhouse"])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+import structlog
 
 from maillage.access import tables
 from maillage.access.principal import ALL_SCOPES, Principal
@@ -26,6 +27,7 @@ _LENGTH = len(PREFIX) + 43  # 32 bytes as unpadded base64url
 _KNOWN_FOR_S = 30.0  # another process may have revoked it: ask the store again after this long
 _USED_EVERY_S = 60.0
 _KNOWN_MAX = 10_000
+_log = structlog.get_logger("maillage.access")
 
 
 def wall_ms() -> int:
@@ -138,10 +140,18 @@ class Tokens:
                 raise NotSignedIn("this token has expired: make another with `maillage token create`")
             principal = _principal(db, row)
         if now_ms - int(row["used_at_ms"]) >= _USED_EVERY_S * 1000:
-            with self._engine.begin() as db:
-                db.execute(sa.update(table).where(table.c.sha256 == sha256).values(used_at_ms=now_ms))
+            self._write_used(sha256, now_ms)
         self._remember(sha256, principal, generation)
         return principal
+
+    def _write_used(self, sha256: str, now_ms: int) -> None:
+        """A disk that is full now must not keep people out: they could not even look what is wrong."""
+        table = tables.tokens
+        try:
+            with self._engine.begin() as db:
+                db.execute(sa.update(table).where(table.c.sha256 == sha256).values(used_at_ms=now_ms))
+        except sa.exc.OperationalError as error:
+            _log.warning("not written that a token was used", why=str(error.orig))
 
     def listed(self, *, user: str = "", site: str = "") -> list[TokenInfo]:
         """Live tokens of a user or a site (of all, where neither is named), newest first."""

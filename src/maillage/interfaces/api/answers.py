@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from fastapi import Request, WebSocket
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.websockets import WebSocketState
@@ -70,8 +71,8 @@ def error_answer(error: UserError) -> Response:
     return JsonAnswer(error_body(error), status_code=error.http_status, headers=headers)
 
 
-async def on_user_error(connection: Request | WebSocket, error: Exception) -> Response:
-    """The answer; a websocket that is not open yet is refused with it, an open one closes with its words."""
+async def on_user_error(connection: Request | WebSocket, error: Exception) -> Any:
+    """The answer. A websocket is answered here, refused or closed with its words: then None."""
     assert isinstance(error, UserError)
     answer = error_answer(error)
     if isinstance(connection, WebSocket):
@@ -79,7 +80,19 @@ async def on_user_error(connection: Request | WebSocket, error: Exception) -> Re
             await connection.send_denial_response(answer)
         elif connection.application_state is WebSocketState.CONNECTED:
             await connection.close(code=1011, reason=str(error)[:120])
+        return None  # it is answered: the framework would send a second one
     return answer
+
+
+async def on_store_trouble(_: Request, error: Exception) -> Response:
+    """The database cannot be written now: a full disk mostly, or a server that is away."""
+    assert isinstance(error, OperationalError)
+    return error_answer(
+        Unreachable(
+            f"the network's database does not take this ({error.orig}); nothing of this request was kept. "
+            "Make room on the disk of the data folder (or mend the database) and send it again"
+        )
+    )
 
 
 async def on_bad_request(_: Request, error: Exception) -> Response:

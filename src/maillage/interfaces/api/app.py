@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
 import maillage
@@ -25,7 +26,12 @@ from maillage.interfaces.api import (
     tokens,
     watch,
 )
-from maillage.interfaces.api.answers import on_bad_request, on_http_error, on_user_error
+from maillage.interfaces.api.answers import (
+    on_bad_request,
+    on_http_error,
+    on_store_trouble,
+    on_user_error,
+)
 from maillage.interfaces.api.limits import Outermost
 from maillage.interfaces.api.parts import Parts
 from maillage.interfaces.console import pages
@@ -102,6 +108,7 @@ def bare_app(gateway: Gateway, lifespan: Lifespan | None = None) -> FastAPI:
     for router in (*(part.router for part in parts), inference.routes_of(gateway)):
         app.router.routes.extend(router.routes)  # as they are, so that `app.routes` shows every one
     app.add_exception_handler(UserError, on_user_error)
+    app.add_exception_handler(OperationalError, on_store_trouble)
     app.add_exception_handler(RequestValidationError, on_bad_request)
     app.add_exception_handler(HTTPException, on_http_error)
     return app
