@@ -81,6 +81,10 @@ def main(args: list[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write("\n" if sys.stderr.isatty() else "")
         code = INTERRUPTED_EXIT
+    except OSError as trouble:  # a help page that cannot be written: that is no command yet
+        if trouble.errno not in (errno.ENOSPC, errno.EPIPE):
+            raise
+        code = _unwritten(trouble)
     _leave(code if isinstance(code, int) else 0)
 
 
@@ -103,8 +107,12 @@ def _leave(code: int) -> NoReturn:
         sys.stdout.flush()
     except OSError as trouble:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if trouble.errno == errno.EPIPE:
-            code = SIGPIPE_EXIT
-        elif not code:
-            code = _say(UserError(f"the output cannot be written ({trouble.strerror}); it is not whole"))
+        if not code or trouble.errno == errno.EPIPE:
+            code = _unwritten(trouble)
     sys.exit(code)
+
+
+def _unwritten(trouble: OSError) -> int:
+    if trouble.errno == errno.EPIPE:
+        return SIGPIPE_EXIT
+    return _say(UserError(f"the output cannot be written ({trouble.strerror}); it is not whole"))

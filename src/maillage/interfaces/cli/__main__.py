@@ -1,5 +1,5 @@
 """`python -m maillage.interfaces.cli`: the command without its installed script."""
 
-from maillage.interfaces.cli import main
+from maillage.interfaces.entry import main
 
 main()

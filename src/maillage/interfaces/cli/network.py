@@ -140,7 +140,7 @@ def _until_ready(
                     f"it is not ready after {timeout_s:g} s; it goes on starting (pid {child.pid}), see {log}"
                 )
             if elapsed_s > 5.0 and not told:
-                note("starting; the first time it compiles its scheduler, for up to a minute")
+                note("starting; a first start on a machine compiles the scheduler, for up to a minute")
                 told = True
             said = words.safe(_tail(log, start_byte, 1))
             status.update(f"starting, {words.duration(elapsed_s)}  [dim]{said[:100]}[/dim]")
