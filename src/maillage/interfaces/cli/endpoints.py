@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from maillage.errors import Conflict, Invalid, TimedOut
-from maillage.interfaces.cli import output, words
+from maillage.interfaces.cli import words
+from maillage.interfaces.cli.card import FORMATS as SHOW_FORMATS
+from maillage.interfaces.cli.card import print_card
 from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import (
     Column,
@@ -21,16 +23,11 @@ from maillage.interfaces.cli.output import (
     repeat,
     rows,
     stderr,
-    table,
     watched,
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from maillage.interfaces.sdk.client import Client
-
-SHOW_FORMATS = ("table", "json", "yaml", "name")
 
 
 def model_words(found: dict[str, Any]) -> str:
@@ -184,26 +181,4 @@ def schema() -> None:
 
 
 def _print(found: dict[str, Any], fmt: str) -> None:
-    if fmt == "name":
-        click.echo(found["name"])
-    elif fmt == "table":
-        output.show(_page(found))
-    else:
-        emit(found, fmt)
-
-
-def _page(found: dict[str, Any]) -> RenderableType:
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
-    facts.add_column()
-    for column in LIST[2:]:
-        facts.add_row(f"  {column.title.lower()}", column.show(column.value(found)))
-    heading = f"[bold]{words.safe(found['name'])}[/bold]  {words.state(found.get('state'))}"
-    parts: list[Any] = [heading, facts]
-    if replicas := found.get("replicas"):
-        parts += ["\n[bold]Replicas[/bold]", Padding(table(replicas, REPLICAS), (0, 0, 0, 2))]
-    return Group(*parts)
+    print_card(found, fmt, key="name", facts=LIST[2:], part="Replicas", columns=REPLICAS)

@@ -7,29 +7,24 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from maillage.errors import Invalid
-from maillage.interfaces.cli import output, words
+from maillage.interfaces.cli import words
+from maillage.interfaces.cli.card import FORMATS as SHOW_FORMATS
+from maillage.interfaces.cli.card import print_card
 from maillage.interfaces.cli.lazy import LazyGroup
 from maillage.interfaces.cli.output import (
     Column,
     assured,
     confirm,
     connected,
-    dig,
-    emit,
     formatted,
     note,
     repeat,
     rows,
-    table,
     watched,
 )
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from maillage.interfaces.sdk.client import Client
-
-SHOW_FORMATS = ("table", "json", "yaml", "name")
 
 
 def _units(site: dict[str, Any]) -> str:
@@ -175,27 +170,4 @@ def cut(client: Client, site: str, for_s: float, yes: bool, fmt: str) -> None:
 
 
 def _print(found: dict[str, Any], fmt: str) -> None:
-    if fmt == "name":
-        click.echo(found["id"])
-    elif fmt == "table":
-        output.show(_page(found))
-    else:
-        emit(found, fmt)
-
-
-def _page(found: dict[str, Any]) -> RenderableType:
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.table import Table
-
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
-    facts.add_column()
-    for column in LIST[2:]:
-        facts.add_row(f"  {column.title.lower()}", column.show(column.value(found)))
-    heading = f"[bold]{words.safe(found['id'])}[/bold]  {words.state(found.get('state'))}"
-    reason = dig(found, "reason")
-    parts: list[Any] = [heading + (f" [dim]({words.safe(str(reason))})[/dim]" if reason else ""), facts]
-    if pools := found.get("pools"):
-        parts += ["\n[bold]Pools[/bold]", Padding(table(pools, POOLS), (0, 0, 0, 2))]
-    return Group(*parts)
+    print_card(found, fmt, key="id", facts=LIST[2:], part="Pools", columns=POOLS)
