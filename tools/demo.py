@@ -87,7 +87,7 @@ def play() -> None:
         until(f"{endpoint} is ready", "endpoint", "show", endpoint, holds=lambda found: found["ready"] > 0)
     show("endpoint", "list")
     show("chat", "train-gpt-chat", "What is a checkpoint?")
-    show("chat", "chat", "Name the capital of France.")
+    show("chat", "chat", "Name the capital of France.", "--temperature", "0", "--max-tokens", "48")
 
     say("The receipt: where, why there, how long, credits, kWh, gCO2e")
     show("job", "show", "train-gpt")
