@@ -27,6 +27,12 @@ def lint(checkout: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_make_check_runs_it_and_stops_where_it_fails() -> None:
+    dry = subprocess.run(["make", "-n", "check"], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [line for line in dry.stdout.splitlines() if "lint-imports" in line]
+    assert lines == [".venv/bin/lint-imports"], "as a step of its own, so that its failure ends the target"
+
+
 def test_the_tree_as_it_stands_keeps_its_contracts(checkout: Path) -> None:
     result = lint(checkout)
     assert result.returncode == 0, result.stdout
