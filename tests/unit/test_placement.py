@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from maillage.errors import Invalid
 from maillage.network.model import Network
 from maillage.scheduling.feasibility import check, choices
-from maillage.scheduling.messages import Drop, Ended, NodesDown, SignalChanged, SiteClosed, Start, Submitted
+from maillage.scheduling.messages import (
+    CancelRequested,
+    Drop,
+    Ended,
+    NodesDown,
+    SignalChanged,
+    SiteClosed,
+    Start,
+    Submitted,
+)
 from maillage.scheduling.policy import DEFAULT, EASY
 from maillage.scheduling.scheduler import Scheduler
 from maillage.workloads.lifecycle import EndReason
@@ -157,6 +166,23 @@ def test_jobs_after_a_failed_one_are_dropped_all_the_way_down() -> None:
     dropped = scheduler.decide(1)
     assert dropped == (Drop("b", EndReason.DEPENDENCY_FAILED), Drop("c", EndReason.DEPENDENCY_FAILED))
     assert not scheduler.row_of
+
+
+@pytest.mark.parametrize("ending", [EndReason.SUCCEEDED, EndReason.COMMAND_NOT_FOUND])
+def test_a_job_in_the_row_of_a_cancelled_one_does_not_inherit_what_it_waited_for(ending: EndReason) -> None:
+    scheduler = Scheduler(TWO, DEFAULT)
+    start(scheduler, ask("a", 1, 1))
+    start(scheduler, ask("d", 1, 1))
+    scheduler.fold(ask("b", 1, 1, after=("a",)))
+    row = scheduler.row_of["b"]
+    scheduler.fold(CancelRequested("b", 0))
+    assert scheduler.decide(0) == (Drop("b", EndReason.CANCELLED),)
+    scheduler.fold(ask("c", 1, 1, after=("d",)))
+    assert scheduler.row_of["c"] == row, "the row is used again"
+    scheduler.fold(Ended("a", 1, 1, ending))
+    assert scheduler.decide(1) == (), "c waits for d, whatever becomes of a"
+    scheduler.fold(Ended("d", 1, 2, EndReason.SUCCEEDED))
+    assert [command.job_id for command in scheduler.decide(2)] == ["c"]
 
 
 def test_lost_nodes_and_drained_sites_take_nothing() -> None:

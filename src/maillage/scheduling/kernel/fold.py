@@ -87,6 +87,7 @@ def wait_for(state: State, job: int, parent: int) -> None:
     edge = state.edges[index]
     core.edge_free = edge.after
     edge.job = job
+    edge.seq = state.jobs[job].seq
     edge.after = state.jobs[parent].edges
     state.jobs[parent].edges = index
     state.jobs[job].waits_for += 1
@@ -101,12 +102,13 @@ def tell_followers(state: State, job: int, succeeded: bool) -> None:
     while index != NONE:
         edge = state.edges[index]
         follower = edge.job
+        seq = edge.seq
         after = edge.after
         edge.after = core.edge_free
         core.edge_free = index
         index = after
         this = state.jobs[follower]
-        if this.status != HELD:
+        if this.status != HELD or this.seq != seq:
             continue
         if not succeeded:
             this.status = DOOMED

@@ -146,7 +146,8 @@ BLOCK = np.dtype(
     [("line", "i4"), ("rows", "i4"), ("after", "i4"), ("before", "i4"), ("need", "i8")], align=True
 )
 ENTRY = np.dtype([("node", "i4"), ("workers", "i4"), ("units", "i4"), ("after", "i4")], align=True)
-EDGE = np.dtype([("job", "i4"), ("after", "i4")], align=True)
+# `seq` is the waiting job's: its row may be another job's by the time the one before it ends.
+EDGE = np.dtype([("job", "i4"), ("after", "i4"), ("seq", "i8")], align=True)
 COMMAND = np.dtype([("what", "i4"), ("job", "i4"), ("attempt", "i4"), ("reason", "i4")], align=True)
 CORE = np.dtype(
     [
